@@ -1,0 +1,165 @@
+"""The one way to the database: every command of every service passes through :meth:`Store.run`.
+
+That gives one place for what holds for all of them: the retry of transient errors (bounded, with jitter), the
+deadline, the translation of the driver's exceptions, the count of commands, and the hook by which tests stop,
+count or interleave processes between any two commands (PROTOCOL.md, "to be tested").
+
+A command is *repeatable* when a second run after an unknown outcome cannot do more than the first did: reads,
+and writes whose filter excludes their own effect. Others are repeated only after errors that mean "not done".
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pymongo import AsyncMongoClient, ReturnDocument
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from confiido_booking.errors import Unavailable
+
+Document = dict[str, Any]
+Filter = Mapping[str, Any]
+Update = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+Hook = Callable[[str], Awaitable[None]]
+
+_WRITE_CONFLICT, _DEADLOCK = 112, 16908292
+_DUPLICATE = (11000, 11001)
+RETRY_SECONDS = 8.0
+
+
+class Duplicate(Exception):
+    """A unique key already exists. Never leaves the library."""
+
+
+@dataclass(slots=True)
+class Store:
+    """A database and its collections. Services hold one; nothing else touches the driver."""
+
+    client: AsyncMongoClient[Document]
+    name: str
+    hook: Hook | None = None
+    commands: int = field(default=0)
+
+    @property
+    def database(self) -> AsyncDatabase[Document]:
+        return self.client[self.name]
+
+    def collection(self, name: str) -> AsyncCollection[Document]:
+        return self.client[self.name][name]
+
+    async def run[T](self, step: str, command: Callable[[], Awaitable[T]], *, repeatable: bool = True) -> T:
+        """Run one database command.
+
+        Raises:
+            Duplicate: a unique key exists.
+            Unavailable: the store did not answer, or kept failing, within the deadline.
+        """
+        if self.hook is not None:
+            await self.hook(step)
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: _is_transient(error, repeatable)),
+            wait=wait_random_exponential(multiplier=0.01, max=0.5),
+            stop=stop_after_delay(RETRY_SECONDS),
+            retry_error_callback=_last_error,
+        )
+        try:
+            return await retrying(self._counted, command)
+        except DuplicateKeyError as error:
+            raise Duplicate(str(error)) from error
+        except OperationFailure as error:
+            if error.code in _DUPLICATE or "exclusion constraint" in str(error):
+                raise Duplicate(str(error)) from error
+            if _is_transient(error, True):
+                raise Unavailable() from error
+            raise
+        except (AutoReconnect, ServerSelectionTimeoutError) as error:
+            raise Unavailable() from error
+
+    async def _counted[T](self, command: Callable[[], Awaitable[T]]) -> T:
+        self.commands += 1
+        return await command()
+
+    async def find_one(self, step: str, collection: str, query: Filter, projection: Filter | None = None) -> Document | None:
+        return await self.run(step, lambda: self.collection(collection).find_one(query, projection))
+
+    async def find(
+        self,
+        step: str,
+        collection: str,
+        query: Filter,
+        projection: Filter | None = None,
+        *,
+        sort: Sequence[tuple[str, int]] = (),
+        skip: int = 0,
+        limit: int = 0,
+    ) -> list[Document]:
+        def command() -> Awaitable[list[Document]]:
+            cursor = self.collection(collection).find(query, projection, skip=skip, limit=limit)
+            return (cursor.sort(list(sort)) if sort else cursor).to_list()
+
+        return await self.run(step, command)
+
+    async def aggregate(self, step: str, collection: str, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
+        async def command() -> list[Document]:
+            cursor = await self.collection(collection).aggregate(pipeline)
+            return await cursor.to_list()
+
+        return await self.run(step, command)
+
+    async def count(self, step: str, collection: str, query: Filter) -> int:
+        return await self.run(step, lambda: self.collection(collection).count_documents(query))
+
+    async def insert(self, step: str, collection: str, document: Document) -> None:
+        """Insert with a chosen ``_id``: repeatable, because a second insert is a :class:`Duplicate`."""
+        await self.run(step, lambda: self.collection(collection).insert_one(document))
+
+    async def update(
+        self, step: str, collection: str, query: Filter, update: Update, *, upsert: bool = False, repeatable: bool = True
+    ) -> bool:
+        """Update one document; whether one matched (or was made)."""
+        result = await self.run(
+            step, lambda: self.collection(collection).update_one(query, update, upsert=upsert), repeatable=repeatable
+        )
+        return bool(result.matched_count) or result.upserted_id is not None
+
+    async def find_and_update(
+        self,
+        step: str,
+        collection: str,
+        query: Filter,
+        update: Update,
+        *,
+        projection: Filter | None = None,
+        before: bool = False,
+    ) -> Document | None:
+        """Update one document and return it as it is after (or was before); None = the guard said no."""
+        which = ReturnDocument.BEFORE if before else ReturnDocument.AFTER
+        return await self.run(
+            step,
+            lambda: self.collection(collection).find_one_and_update(
+                query, update, projection=projection, return_document=which
+            ),
+        )
+
+    async def delete(self, step: str, collection: str, query: Filter) -> bool:
+        result = await self.run(step, lambda: self.collection(collection).delete_one(query))
+        return bool(result.deleted_count)
+
+
+def _is_transient(error: BaseException, repeatable: bool) -> bool:
+    if isinstance(error, OperationFailure):
+        if error.code in (_WRITE_CONFLICT, _DEADLOCK) or "database is locked" in str(error):
+            return True  # the server says: not done
+    if isinstance(error, PyMongoError) and error.has_error_label("TransientTransactionError"):
+        return True
+    if isinstance(error, ServerSelectionTimeoutError):
+        return False  # it waited long enough already
+    return repeatable and isinstance(error, AutoReconnect)
+
+
+def _last_error(state: RetryCallState) -> Any:
+    assert state.outcome is not None
+    return state.outcome.result()

@@ -1,0 +1,129 @@
+"""Time: UTC instants in the store, wall clocks at the edges (SPEC 5).
+
+An instant is an aware UTC ``datetime`` of whole milliseconds, as MongoDB keeps it. A wall time is a
+local date and ``HH:MM`` in an IANA zone. A wall time that a DST change skips does not exist and is
+refused; one that occurs twice means the first.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from confiido_booking.errors import FieldError, Invalid
+
+Clock = Callable[[], datetime]
+MIN_DURATION, MAX_DURATION = 5, 1440
+_HHMM = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+
+def utc_now() -> datetime:
+    return milliseconds(datetime.now(UTC))
+
+
+def milliseconds(moment: datetime) -> datetime:
+    """The same instant as the store keeps it: UTC, whole milliseconds."""
+    moment = moment.astimezone(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+@lru_cache(maxsize=1024)
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
+
+
+def zone(name: object, *, field: str = "timezone") -> ZoneInfo:
+    """The IANA zone of that name. Raises Invalid ``invalid_time``."""
+    if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_+\-/]{1,64}", name, re.ASCII) and not name.startswith("/"):
+        try:
+            return _zone(name)
+        except (KeyError, ValueError, OSError):
+            pass
+    raise _invalid(field, "must be an IANA time zone")
+
+
+def parse_date(value: object, *, field: str = "scheduledDate", location: str = "body") -> date:
+    """The calendar day of ``YYYY-MM-DD`` or of an ISO 8601 instant (its own, written day)."""
+    if isinstance(value, datetime):
+        return value.date()
+    if isinstance(value, date):
+        return value
+    if isinstance(value, str) and len(value) <= 40 and _DATE.match(value):
+        try:
+            day = date.fromisoformat(value) if len(value) == 10 else datetime.fromisoformat(value).date()
+        except ValueError:
+            pass
+        else:
+            if 1970 <= day.year < 9000:
+                return day
+    raise _invalid(field, "must be a date as YYYY-MM-DD", location)
+
+
+def parse_clock(value: object, *, field: str = "startTime", location: str = "body") -> time:
+    """The wall time of ``H:MM`` or ``HH:MM``."""
+    if isinstance(value, time):
+        return value.replace(second=0, microsecond=0, tzinfo=None)
+    if isinstance(value, str) and (match := _HHMM.fullmatch(value)):
+        return time(int(match[1]), int(match[2]))
+    raise _invalid(field, "must be a time as HH:MM", location)
+
+
+def parse_instant(value: object, *, field: str = "startsAt", location: str = "body") -> datetime:
+    """The instant of an ISO 8601 text with an offset. A text without one is refused, never guessed."""
+    moment: datetime | None = None
+    if isinstance(value, datetime):
+        moment = value
+    elif isinstance(value, str) and len(value) <= 40 and _DATE.match(value):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+    if moment is None or moment.tzinfo is None:
+        raise _invalid(field, "must be an ISO 8601 instant with an offset", location)
+    try:
+        moment = milliseconds(moment)
+    except OverflowError:
+        raise _invalid(field, "is out of range", location) from None
+    if not _EARLIEST <= moment < _LATEST:
+        raise _invalid(field, "is out of range", location)
+    return moment
+
+
+def at_wall(day: date, clock: time, tz: ZoneInfo, *, field: str = "startTime") -> datetime:
+    """The UTC instant of a wall time; the first where it occurs twice.
+
+    Raises:
+        Invalid: ``invalid_time`` where a DST change skips it.
+    """
+    local = datetime.combine(day, clock, tzinfo=tz)  # fold=0: the first of two
+    instant = local.astimezone(UTC)
+    if instant.astimezone(tz).replace(tzinfo=None) != local.replace(tzinfo=None):
+        raise _invalid(field, f"does not exist on {day} in {tz.key}: the clock skips it")
+    return instant
+
+
+@dataclass(frozen=True, slots=True)
+class Wall:
+    """How a session's time is shown: SPEC 2's ``scheduledDate``, ``startTime``, ``endTime``."""
+
+    scheduled_date: datetime  # UTC midnight of the local date, as seed 002 stores it
+    start_time: str
+    end_time: str
+
+
+def wall(starts_at: datetime, ends_at: datetime, tz: ZoneInfo) -> Wall:
+    start, end = starts_at.astimezone(tz), ends_at.astimezone(tz)
+    midnight = datetime(start.year, start.month, start.day, tzinfo=UTC)
+    return Wall(midnight, f"{start:%H:%M}", f"{end:%H:%M}")
+
+
+def ends_at(starts_at: datetime, duration: int) -> datetime:
+    return starts_at + timedelta(minutes=duration)
+
+
+def _invalid(field: str, message: str, location: str = "body") -> Invalid:
+    return Invalid(f"{field} {message}", code="invalid_time", errors=[FieldError(field, message, location)])
