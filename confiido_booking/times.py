@@ -2,14 +2,16 @@
 
 An instant is an aware UTC ``datetime`` of whole milliseconds, as MongoDB keeps it. A wall time is a
 local date and ``HH:MM`` in an IANA zone. A wall time that a DST change skips does not exist and is
-refused; one that occurs twice means the first.
+refused, or, as the edge of working hours, moved to the first instant that does (:func:`edge`); one that
+occurs twice means the first.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import resources
 from zoneinfo import ZoneInfo
 
 from confiido_booking.errors import FieldError, Invalid
@@ -17,7 +19,8 @@ from confiido_booking.errors import FieldError, Invalid
 Clock = Callable[[], datetime]
 MIN_DURATION, MAX_DURATION = 5, 1440
 _HHMM = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]|$)", re.ASCII)
+_SECOND = timedelta(seconds=1)
 _EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
@@ -31,36 +34,34 @@ def milliseconds(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-@lru_cache(maxsize=1024)
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
+@cache
+def _zone_names() -> frozenset[str]:
+    """The IANA names, from the tzdata package: the system's folder also has zones with leap seconds and its own."""
+    return frozenset(resources.files("tzdata").joinpath("zones").read_text().split()) - {"Factory"}
 
 
 def zone(name: object, *, field: str = "timezone") -> ZoneInfo:
     """The IANA zone of that name. Raises Invalid ``invalid_time``."""
-    if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_+\-/]{1,64}", name, re.ASCII) and not name.startswith("/"):
-        try:
-            return _zone(name)
-        except (KeyError, ValueError, OSError):
-            pass
+    if isinstance(name, str) and name in _zone_names():
+        return ZoneInfo(name)
     raise _invalid(field, "must be an IANA time zone")
 
 
 def parse_date(value: object, *, field: str = "scheduledDate", location: str = "body") -> date:
     """The calendar day of ``YYYY-MM-DD`` or of an ISO 8601 instant (its own, written day)."""
+    day: date | None = None
     if isinstance(value, datetime):
-        return value.date()
-    if isinstance(value, date):
-        return value
-    if isinstance(value, str) and len(value) <= 40 and _DATE.match(value):
+        day = value.date()
+    elif isinstance(value, date):
+        day = value
+    elif isinstance(value, str) and len(value) <= 40 and _DATE.match(value):
         try:
-            day = date.fromisoformat(value) if len(value) == 10 else datetime.fromisoformat(value).date()
+            day = datetime.fromisoformat(value).date()
         except ValueError:
-            pass
-        else:
-            if 1970 <= day.year < 9000:
-                return day
-    raise _invalid(field, "must be a date as YYYY-MM-DD", location)
+            day = None
+    if day is None or not _EARLIEST.date() <= day < _LATEST.date():
+        raise _invalid(field, "must be a date as YYYY-MM-DD", location)
+    return day
 
 
 def parse_clock(value: object, *, field: str = "startTime", location: str = "body") -> time:
@@ -104,6 +105,20 @@ def at_wall(day: date, clock: time, tz: ZoneInfo, *, field: str = "startTime") -
     if instant.astimezone(tz).replace(tzinfo=None) != local.replace(tzinfo=None):
         raise _invalid(field, f"does not exist on {day} in {tz.key}: the clock skips it")
     return instant
+
+
+@lru_cache(maxsize=4096)
+def edge(day: date, clock: time, tz: ZoneInfo) -> datetime:
+    """The UTC instant of a wall time; where the clock skips it, the first instant after the gap."""
+    after = datetime.combine(day, clock, tzinfo=tz).astimezone(UTC)
+    before = datetime.combine(day, clock, tzinfo=tz).replace(fold=1).astimezone(UTC)
+    if before >= after:  # PEP 495: only in a gap does fold=1 come first
+        return after
+    old = before.astimezone(tz).utcoffset()
+    while after - before > _SECOND:
+        middle = before + (after - before) // _SECOND // 2 * _SECOND
+        before, after = (middle, after) if middle.astimezone(tz).utcoffset() == old else (before, middle)
+    return after
 
 
 @dataclass(frozen=True, slots=True)
