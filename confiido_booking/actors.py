@@ -34,11 +34,15 @@ class Actor:
     expert_id: ObjectId | None = None
 
     @classmethod
-    def client(cls, id: ObjectId, *, user_id: str | None = None, email: str | None = None, name: str | None = None) -> "Actor":
+    def client(
+        cls, id: ObjectId, *, user_id: str | None = None, email: str | None = None, name: str | None = None
+    ) -> "Actor":
         return cls(role=Role.CLIENT, id=id, user_id=user_id, email=email, name=name)
 
     @classmethod
-    def expert(cls, id: ObjectId, *, user_id: str | None = None, email: str | None = None, name: str | None = None) -> "Actor":
+    def expert(
+        cls, id: ObjectId, *, user_id: str | None = None, email: str | None = None, name: str | None = None
+    ) -> "Actor":
         return cls(role=Role.EXPERT, id=id, user_id=user_id, email=email, name=name)
 
     @classmethod

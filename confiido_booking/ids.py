@@ -54,6 +54,11 @@ def new_reference() -> str:
     return f"CB-{letters[:5]}-{letters[5:]}"
 
 
+def new_claim_id(now: datetime) -> ObjectId:
+    """A claim's id: born at ``now``, random otherwise. Never used twice."""
+    return ObjectId(int(now.timestamp()).to_bytes(4) + secrets.token_bytes(8))
+
+
 def older_than(identifier: ObjectId, age: timedelta, now: datetime) -> bool:
     """Whether an ObjectId was made more than ``age`` ago; claim ids carry their own birth."""
     return identifier.generation_time < now - age

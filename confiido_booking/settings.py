@@ -31,26 +31,39 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CONFIIDO_", extra="ignore", frozen=True)
 
-    env: Literal["development", "test", "production"] = Field("development", description="'production' refuses unsafe defaults")
+    env: Literal["development", "test", "production"] = Field(
+        "development", description="'production' refuses unsafe defaults"
+    )
     mongodb_uri: SecretStr | None = Field(
         None, validation_alias="MONGODB_URI", description="The server; unset: the embedded engine in the data folder"
     )
     data_dir: Path = Field(Path("data"), description="Where the embedded engine keeps its file")
+    embedded: bool = Field(
+        False, description="MONGODB_URI is the embedded engine; set by `confiido serve` for its processes"
+    )
     hold_minutes: float = Field(30, ge=0, le=525600, description="How long an unpaid hold lasts; 0 = for ever")
-    timezone: Annotated[str, AfterValidator(_zone_name)] = Field("Asia/Kolkata", description="Zone where an expert names none")
-    currency: Annotated[str, AfterValidator(_currency_code)] = Field("INR", description="Currency where nothing names one")
+    timezone: Annotated[str, AfterValidator(_zone_name)] = Field(
+        "Asia/Kolkata", description="Zone where an expert names none"
+    )
+    currency: Annotated[str, AfterValidator(_currency_code)] = Field(
+        "INR", description="Currency where nothing names one"
+    )
 
     jwt_secret: SecretStr | None = Field(None, description="HS256 secret of the tokens, at least 32 characters")
     jwks_url: str | None = Field(None, description="Where RS256/ES256 keys are published")
     jwt_audience: str | None = Field(None, description="Required 'aud' of a token, where set")
     jwt_issuer: str | None = Field(None, description="Required 'iss' of a token, where set")
     trust_client_payments: bool = Field(False, description="complete-payment believes the client; never in production")
-    rate_limit: int | None = Field(None, ge=0, description="Requests a minute and caller; 0 = off; unset: off, 600 in production")
+    rate_limit: int | None = Field(
+        None, ge=0, description="Requests a minute and caller; 0 = off; unset: off, 600 in production"
+    )
     cors_origins: str = Field("", description="Origins a browser may call from, separated by commas")
     max_body_bytes: int = Field(1024 * 1024, ge=1024, description="Largest request body")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged")
 
-    complete_after_hours: float | None = Field(None, ge=0, description="The worker completes sessions so long after their end; unset: never")
+    complete_after_hours: float | None = Field(
+        None, ge=0, description="The worker completes sessions so long after their end; unset: never"
+    )
     archive_after_days: float = Field(30, ge=0, description="The worker archives sessions finished so long ago")
     worker_interval_seconds: float = Field(15, gt=0, description="How often the worker looks for what is due")
 
@@ -60,7 +73,7 @@ class Settings(BaseSettings):
         if secret and len(secret) < 32:
             raise ValueError("CONFIIDO_JWT_SECRET must have at least 32 characters")
         if self.env == "production":
-            if self.mongodb_uri is None:
+            if self.mongodb_uri is None or self.embedded:
                 raise ValueError("production mode needs MONGODB_URI: the embedded engine is for development")
             if not secret and not self.jwks_url:
                 raise ValueError("production mode needs CONFIIDO_JWT_SECRET or CONFIIDO_JWKS_URL")

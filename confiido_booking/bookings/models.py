@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 
 from beanie import Document, Insert, Replace, Save, SaveChanges, before_event
 from bson import ObjectId
-from pydantic import BeforeValidator, Field, PlainSerializer, field_serializer, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from pymongo import ASCENDING, IndexModel
 
 from confiido_booking import times
@@ -200,7 +200,13 @@ class Session(Embedded):
 
     def line(self) -> totals.Line:
         return totals.Line(
-            self.status, self.payment_status, self.currency, self.price, self.paid_amount, self.refund_amount, self.refund_due
+            self.status,
+            self.payment_status,
+            self.currency,
+            self.price,
+            self.paid_amount,
+            self.refund_amount,
+            self.refund_due,
         )
 
     def get_start_time(self) -> datetime | None:

@@ -55,7 +55,13 @@ SERVICE_SESSION_STATUS: dict[str, str] = {  # SPEC L3: what its private service 
     SessionStatus.DRAFT: "draft",
 }
 
-_SPELLINGS = {"canceled": "cancelled", "request": "requested", "noshow": "no-show", "booked": "confirmed", "pending-payment": "pending"}
+_SPELLINGS = {
+    "canceled": "cancelled",
+    "request": "requested",
+    "noshow": "no-show",
+    "booked": "confirmed",
+    "pending-payment": "pending",
+}
 
 
 def spelled(word: str) -> str:

@@ -100,9 +100,7 @@ def _contribution_expression() -> dict[str, Any]:
             {"$and": [{"$eq": ["$$s.status", "draft"]}, {"$eq": ["$$s.paymentStatus", "paid"]}]},
         ]
     }
-    price, paid, refunded = (
-        {"$ifNull": [f"$$s.{name}", _ZERO]} for name in ("price", "paidAmount", "refundAmount")
-    )
+    price, paid, refunded = ({"$ifNull": [f"$$s.{name}", _ZERO]} for name in ("price", "paidAmount", "refundAmount"))
     due = {"$ifNull": ["$$s.refundDue", paid]}
     return {
         "c": "$$s.currency",
@@ -120,29 +118,31 @@ def _contribution_expression() -> dict[str, Any]:
     }
 
 
-def stages() -> list[dict[str, Any]]:
-    """The last stages of an update pipeline: totals from ``$sessions`` and ``$archived`` as they then are."""
-    lines = {"$map": {"input": "$sessions", "as": "s", "in": _contribution_expression()}}
-    archived = {"$objectToArray": "$archived.sums"}
+def sums_expression(sessions: str, archived_sums: str) -> dict[str, Any]:
+    """``of`` as an expression: the sums per currency of an array of sessions and of archived sums."""
+    lines = {"$map": {"input": sessions, "as": "s", "in": _contribution_expression()}}
+    archived = {"$objectToArray": archived_sums}
     of_currency = {"$filter": {"input": "$$lines", "as": "l", "cond": {"$eq": ["$$l.c", "$$code"]}}}
     old = {"$filter": {"input": "$$archived", "as": "a", "cond": {"$eq": ["$$a.k", "$$code"]}}}
     sums = {name: {"$add": [_ZERO, {"$sum": f"$$mine.{name}"}, {"$sum": f"$$old.v.{name}"}]} for name in SUMS}
+    codes = {"$setUnion": ["$$lines.c", {"$map": {"input": "$$archived", "as": "a", "in": "$$a.k"}}]}
     per_currency = {
         "$map": {
-            "input": {
-                "$setUnion": ["$$lines.c", {"$map": {"input": "$$archived", "as": "a", "in": "$$a.k"}}],
-            },
+            "input": codes,
             "as": "code",
             "in": {"k": "$$code", "v": {"$let": {"vars": {"mine": of_currency, "old": old}, "in": sums}}},
         }
     }
+    return {"$arrayToObject": {"$let": {"vars": {"lines": lines, "archived": archived}, "in": per_currency}}}
+
+
+def stages() -> list[dict[str, Any]]:
+    """The last stages of an update pipeline: totals from ``$sessions`` and ``$archived`` as they then are."""
     return [
         {
             "$set": {
                 "totalSessions": {"$add": [{"$size": "$sessions"}, "$archived.sessions"]},
-                "totals": {
-                    "$arrayToObject": {"$let": {"vars": {"lines": lines, "archived": archived}, "in": per_currency}}
-                },
+                "totals": sums_expression("$sessions", "$archived.sums"),
             }
         },
         {"$set": {"totalSpent": _spent()}},
@@ -150,9 +150,5 @@ def stages() -> list[dict[str, Any]]:
 
 
 def _spent() -> dict[str, Any]:
-    own = {
-        "$filter": {"input": {"$objectToArray": "$totals"}, "as": "t", "cond": {"$eq": ["$$t.k", "$currency"]}}
-    }
-    return {
-        "$let": {"vars": {"own": own}, "in": {"$add": [_ZERO, {"$sum": "$$own.v.booked"}]}}
-    }
+    own = {"$filter": {"input": {"$objectToArray": "$totals"}, "as": "t", "cond": {"$eq": ["$$t.k", "$currency"]}}}
+    return {"$let": {"vars": {"own": own}, "in": {"$add": [_ZERO, {"$sum": "$$own.v.booked"}]}}}

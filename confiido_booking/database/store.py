@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pymongo import AsyncMongoClient, ReturnDocument
+from pymongo import AsyncMongoClient, IndexModel, ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
@@ -82,7 +82,9 @@ class Store:
         self.commands += 1
         return await command()
 
-    async def find_one(self, step: str, collection: str, query: Filter, projection: Filter | None = None) -> Document | None:
+    async def find_one(
+        self, step: str, collection: str, query: Filter, projection: Filter | None = None
+    ) -> Document | None:
         return await self.run(step, lambda: self.collection(collection).find_one(query, projection))
 
     async def find(
@@ -117,7 +119,14 @@ class Store:
         await self.run(step, lambda: self.collection(collection).insert_one(document))
 
     async def update(
-        self, step: str, collection: str, query: Filter, update: Update, *, upsert: bool = False, repeatable: bool = True
+        self,
+        step: str,
+        collection: str,
+        query: Filter,
+        update: Update,
+        *,
+        upsert: bool = False,
+        repeatable: bool = True,
     ) -> bool:
         """Update one document; whether one matched (or was made)."""
         result = await self.run(
@@ -143,6 +152,9 @@ class Store:
                 query, update, projection=projection, return_document=which
             ),
         )
+
+    async def create_indexes(self, collection: str, indexes: Sequence[IndexModel]) -> list[str]:
+        return await self.run("create indexes", lambda: self.collection(collection).create_indexes(list(indexes)))
 
     async def delete(self, step: str, collection: str, query: Filter) -> bool:
         result = await self.run(step, lambda: self.collection(collection).delete_one(query))

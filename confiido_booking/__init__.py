@@ -1,0 +1,65 @@
+"""Confiido Booking: one document per client, sessions inside, totals that keep themselves right.
+
+``async with Confiido.connect(uri) as confiido: booked = await confiido.bookings.book(…)``
+"""
+
+from confiido_booking.actors import Actor, Role
+from confiido_booking.bookings.models import Booking, CancellationPolicy, CancellationTier, Session
+from confiido_booking.bookings.reading import SessionFilter, SessionPage
+from confiido_booking.bookings.statuses import Medium, PaymentStatus, SessionStatus
+from confiido_booking.bookings.views import Change, ClientRef, View
+from confiido_booking.calendar.models import ServiceSession
+from confiido_booking.client import Confiido
+from confiido_booking.errors import (
+    BookingError,
+    ClientBusy,
+    Conflict,
+    Invalid,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    PaymentNotVerified,
+    PreconditionFailed,
+    SlotTaken,
+    TransitionRefused,
+    Unavailable,
+)
+from confiido_booking.experts.models import Expert, SessionType
+from confiido_booking.experts.service import ExpertInput, SessionTypeInput
+from confiido_booking.settings import Settings
+
+__all__ = [
+    "Actor",
+    "Booking",
+    "BookingError",
+    "CancellationPolicy",
+    "CancellationTier",
+    "Change",
+    "ClientBusy",
+    "ClientRef",
+    "Confiido",
+    "Conflict",
+    "Expert",
+    "ExpertInput",
+    "Invalid",
+    "Medium",
+    "NotAllowed",
+    "NotAuthenticated",
+    "NotFound",
+    "PaymentNotVerified",
+    "PaymentStatus",
+    "PreconditionFailed",
+    "Role",
+    "ServiceSession",
+    "Session",
+    "SessionFilter",
+    "SessionPage",
+    "SessionStatus",
+    "SessionType",
+    "SessionTypeInput",
+    "Settings",
+    "SlotTaken",
+    "TransitionRefused",
+    "Unavailable",
+    "View",
+]

@@ -1,0 +1,120 @@
+"""Old finished sessions move to ``booking_archive``, so that a client's document stays small (SPEC 11, PROTOCOL).
+
+One archive document per session, ``_id`` = its ``sessionId``: a copy made twice is one copy, and a page of history
+is a page of an index (docs/decisions/0004). The booking keeps their count and sums.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from bson import ObjectId
+from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
+from pymongo.errors import BulkWriteError
+
+from confiido_booking.bookings import guards, totals
+from confiido_booking.bookings.statuses import FINISHED
+from confiido_booking.database.store import Document, Store
+
+KEY_LIFE = timedelta(hours=24)  # L9: as long as a repeat may come, its session stays where the repeat looks
+BATCH = 100
+INDEXES = [IndexModel([("clientId", ASCENDING), ("session.startsAt", DESCENDING)], name="client")]
+_DUPLICATE = 11000
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    store: Store
+
+    async def client(self, client_id: ObjectId, *, now: datetime, older_than: timedelta) -> int:
+        """Archive a client's finished sessions whose end, or whose end of life, is that old. How many went."""
+        booking = await self.store.find_one("read booking", "bookings", {"clientId": client_id})
+        ready = [s for s in (booking or {}).get("sessions", []) if _is_history(s, now, older_than)]
+        moved = 0
+        for start in range(0, len(ready), BATCH):
+            moved += await self._move(client_id, ready[start : start + BATCH], now)
+        return moved
+
+    async def _move(self, client_id: ObjectId, sessions: Sequence[Document], now: datetime) -> int:
+        await self._release(sessions)
+        await self._copy(client_id, sessions)
+        return await self._pull(client_id, sessions, now)
+
+    async def _release(self, sessions: Sequence[Document]) -> None:
+        """What is archived claims nothing."""
+        by_expert: dict[ObjectId, list[ObjectId]] = {}
+        for session in sessions:
+            if "expertId" in session and "claimId" in session:
+                by_expert.setdefault(session["expertId"], []).append(session["claimId"])
+        for expert_id, claim_ids in by_expert.items():
+            pull = {"$pull": {"busy": {"claimId": {"$in": claim_ids}}}}
+            await self.store.update("release", "calendars", {"_id": expert_id}, pull)
+
+    async def _copy(self, client_id: ObjectId, sessions: Sequence[Document]) -> None:
+        """ARCHIVE 2: a copy, unless one of this version or a newer one is there."""
+        writes = [
+            UpdateOne(
+                {"_id": session["sessionId"], "version": {"$lt": session["version"]}},
+                {"$set": {"clientId": client_id, "version": session["version"], "session": session}},
+                upsert=True,
+            )
+            for session in sessions
+        ]
+
+        async def copy() -> None:
+            try:
+                await self.store.collection("booking_archive").bulk_write(writes, ordered=False)
+            except BulkWriteError as error:
+                if any(failure.get("code") != _DUPLICATE for failure in error.details.get("writeErrors", [])):
+                    raise
+
+        await self.store.run("archive copy", copy)
+
+    async def _pull(self, client_id: ObjectId, sessions: Sequence[Document], now: datetime) -> int:
+        """ARCHIVE 3: take out what still has the copied version; its money stays in the archived sums."""
+        copied = [f"{session['sessionId']}:{session['version']}" for session in sessions]
+        name = {"$concat": [{"$toString": "$$s.sessionId"}, ":", {"$toString": "$$s.version"}]}
+        is_copied = {"$in": [name, {"$literal": copied}]}
+
+        def those(condition: Any) -> Document:
+            return {"$filter": {"input": "$sessions", "as": "s", "cond": condition}}
+
+        before = await self.store.find_and_update(
+            "archive pull",
+            "bookings",
+            {"clientId": client_id, "sessions.sessionId": {"$in": [session["sessionId"] for session in sessions]}},
+            [
+                {"$set": {"pulled": those(is_copied), "kept": those({"$eq": [is_copied, False]})}},
+                {
+                    "$set": {
+                        "archived": {
+                            "sessions": {"$add": ["$archived.sessions", {"$size": "$pulled"}]},
+                            "sums": totals.sums_expression("$pulled", "$archived.sums"),
+                        },
+                        "sessions": "$kept",
+                        **guards.stamped(now),
+                    }
+                },
+                {"$unset": ["pulled", "kept"]},
+                *totals.stages(),
+            ],
+            projection={"sessions.sessionId": 1, "sessions.version": 1},
+            before=True,
+        )
+        present = {f"{s['sessionId']}:{s['version']}" for s in (before or {}).get("sessions", [])}
+        return len(present.intersection(copied))
+
+
+def _is_history(session: Document, now: datetime, older_than: timedelta) -> bool:
+    if session["status"] not in FINISHED or "version" not in session:
+        return False
+    ended = [session.get("cancellationTime")] if session["status"] == "cancelled" else [session.get("endsAt")]
+    last = max((moment for moment in [*ended, session.get("updatedTime")] if moment is not None), default=None)
+    created = session.get("createdTime")
+    return (
+        last is not None
+        and last <= now - older_than
+        and (created is None or created <= now - KEY_LIFE)
+        and (session.get("endsAt") is None or session["endsAt"] <= now or session["status"] == "cancelled")
+    )

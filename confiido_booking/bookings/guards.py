@@ -1,0 +1,166 @@
+"""The one place that builds the guarded update of a booking (DESIGN 3).
+
+Each has a filter that carries the whole precondition, and a pipeline that changes one session, writes its history,
+raises its version and recomputes the totals from the array it produces. What a caller wrote enters a pipeline only
+as a ``$literal``: a note that says ``$price`` stays a note.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from bson import Binary, Decimal128, ObjectId
+from bson.binary import UuidRepresentation
+
+from confiido_booking.actors import Actor, Role
+from confiido_booking.bookings import totals
+from confiido_booking.bookings.rules import MAX_HISTORY, TRANSITIONS
+from confiido_booking.bookings.statuses import ACTIVE
+from confiido_booking.ids import new_reference
+
+Expression = Any
+Pipeline = list[dict[str, Any]]
+Filter = dict[str, Any]
+
+MAX_BYTES = 900_000  # of a client's document: under SPEC 11's 1 MiB with room for one more session
+_BYTES_PER_SESSION = (
+    1_700  # what a session weighs without its texts; measured in tests/integration/test_document_size.py
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One command on a session: who does what, when and why. ``key`` marks its effect, so that a repeat finds it."""
+
+    action: str
+    actor: Actor
+    now: datetime
+    key: str = field(default_factory=lambda: str(ObjectId()))
+    reason: str | None = None
+    if_version: int | None = None
+
+    def entry(self, to: str | None) -> dict[str, Any]:
+        entry: dict[str, Any] = {"at": self.now, "actor": self.actor.stamp(), "action": self.action, "key": self.key}
+        if to is not None:
+            entry["to"] = to
+        if self.reason:
+            entry["reason"] = self.reason
+        return entry
+
+
+def alive(now: datetime) -> Filter:
+    """Not a lapsed hold; a confirmed session may carry the deadline of the hold it once was."""
+    return {"$or": [{"status": {"$ne": "pending"}}, {"timeoutAt": {"$not": {"$lte": now}}}]}
+
+
+def owned(booking_id: ObjectId, actor: Actor) -> tuple[Filter, Filter]:
+    """L10 as filters: of the document, and of the session in it."""
+    document: Filter = {"_id": booking_id}
+    if actor.role is Role.CLIENT:
+        document["clientId"] = actor.id
+    return document, {"expertId": actor.expert_id} if actor.role is Role.EXPERT else {}
+
+
+def on_session(
+    booking_id: ObjectId, session_id: ObjectId, command: Command, extra: Mapping[str, Any] | None = None
+) -> Filter:
+    """The filter of a command on one session: whose, in which status, which version, and not done before.
+
+    ``extra`` are further conditions on the session.
+    """
+    document, session = owned(booking_id, command.actor)
+    transition = TRANSITIONS[command.action]
+    session |= {"sessionId": session_id, "history.key": {"$ne": command.key}}
+    if command.action != "patch":
+        session["status"] = {"$in": sorted(transition.sources)}
+        if command.action != "expire":
+            session |= alive(command.now)
+    if command.if_version is not None:
+        session["version"] = command.if_version
+    return document | {"sessions": {"$elemMatch": session | dict(extra or {})}}
+
+
+def overlapping(starts_at: datetime, ends_at: datetime, *, other_than: ObjectId | None = None) -> Filter:
+    """L4: an active session in the way, lapsed holds included (PROTOCOL, BOOK 2b), conflicts of an import not."""
+    overlap: Filter = {
+        "status": {"$in": sorted(ACTIVE)},
+        "startsAt": {"$lt": ends_at},
+        "endsAt": {"$gt": starts_at},
+        "conflict": {"$ne": True},
+    }
+    if other_than is not None:
+        overlap["sessionId"] = {"$ne": other_than}
+    return {"$elemMatch": overlap}
+
+
+def room_for(new_bytes: int) -> Filter:
+    """SPEC 11: the document stays under 1 MiB. An estimate from the number of sessions and their texts."""
+    texts = {
+        name: f"$sessions.{name}"
+        for name in ("notes", "expertNotes", "internalNotes", "history", "rescheduleHistory", "customFields")
+    }
+    size = {"$add": [{"$multiply": [{"$size": "$sessions"}, _BYTES_PER_SESSION]}, {"$bsonSize": texts}, new_bytes]}
+    return {"$expr": {"$lt": [size, MAX_BYTES]}}
+
+
+def change(
+    session_id: ObjectId,
+    command: Command,
+    *,
+    to: str | None = None,
+    fields: Mapping[str, Any] | None = None,
+    expressions: Mapping[str, Expression] | None = None,
+) -> Pipeline:
+    """Change one session. ``fields`` are values, ``expressions`` pipeline expressions over ``$$s``, the session."""
+    literal: dict[str, Any] = {"updatedTime": command.now, **(fields or {})}
+    if to is not None:
+        literal["status"] = to
+    entry = {"$mergeObjects": [{"$literal": command.entry(to)}, {"from": "$$s.status"}]}
+    history = {"$concatArrays": [{"$ifNull": ["$$s.history", []]}, [entry]]}
+    changed = {
+        "$mergeObjects": [
+            "$$s",
+            {"$literal": literal},
+            {
+                "version": {"$add": [{"$ifNull": ["$$s.version", 0]}, 1]},
+                "history": {"$slice": [history, -MAX_HISTORY]},
+                **(expressions or {}),
+            },
+        ]
+    }
+    this = {"$eq": ["$$s.sessionId", {"$literal": session_id}]}
+    sessions = {"$map": {"input": "$sessions", "as": "s", "in": {"$cond": [this, changed, "$$s"]}}}
+    return [{"$set": {"sessions": sessions, **stamped(command.now)}}, *totals.stages()]
+
+
+def push(session: Mapping[str, Any], client: Mapping[str, Any], now: datetime) -> Pipeline:
+    """Add a session and what is newly known of the client. The first session gives the booking its currency."""
+    sessions = {"$concatArrays": ["$sessions", [{"$literal": session}]]}
+    known = {name: {"$literal": value} for name, value in client.items()}
+    currency = {"$ifNull": ["$currency", {"$literal": session["currency"]}]}
+    return [{"$set": {"sessions": sessions, "currency": currency, **known, **stamped(now)}}, *totals.stages()]
+
+
+def stamped(now: datetime) -> dict[str, Any]:
+    """What every write of a booking sets: a stale whole-document ``save()`` fails on the new revision."""
+    revision = Binary.from_uuid(uuid4(), UuidRepresentation.STANDARD)
+    return {"updatedAt": {"$literal": now}, "revision_id": {"$literal": revision}}
+
+
+def empty_booking(client_id: ObjectId, now: datetime) -> dict[str, Any]:
+    """A client's document before its first session."""
+    return {
+        "clientId": client_id,
+        "bookingReference": new_reference(),
+        "sessions": [],
+        "archived": {"sessions": 0, "sums": {}},
+        "totalSessions": 0,
+        "totalSpent": Decimal128("0"),
+        "totals": {},
+        "abandonedClaims": [],
+        "createdAt": now,
+        "updatedAt": now,
+        "schemaVersion": 1,
+    }

@@ -1,0 +1,128 @@
+"""What undoes a half-done command: expire, drop, fence and heal, step by step as PROTOCOL.md orders them.
+
+It runs where a command is refused, in the worker and in the doctor; never on the way of a booking that succeeds.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from bson import ObjectId
+
+from confiido_booking.actors import Actor
+from confiido_booking.bookings import guards
+from confiido_booking.bookings.guards import Command
+from confiido_booking.bookings.rules import EXPIRED_REASON, is_lapsed
+from confiido_booking.bookings.statuses import ACTIVE
+from confiido_booking.calendar import claims
+from confiido_booking.database.store import Document, Duplicate, Store
+
+YOUNG = timedelta(seconds=30)  # a claim younger than this may still get its session; no law rests on it
+KEEP_FENCES = timedelta(days=1)  # longer than any command can sleep
+
+SYSTEM_CANCEL = {
+    "cancelledBy": "system",
+    "cancellationReason": EXPIRED_REASON,
+    "timeoutStatus": "expired",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Healing:
+    store: Store
+
+    async def expire(
+        self, booking_id: ObjectId, session_id: ObjectId, now: datetime, *, actor: Actor | None = None
+    ) -> Document | None:
+        """PROTOCOL's EXPIRE: a pending session past its hold becomes cancelled and frees its minutes.
+
+        Returns the session as it then is, or None where there was nothing to expire.
+        """
+        command = Command(action="expire", actor=actor or Actor.system(), now=now)
+        document = await self.store.find_and_update(
+            "expire",
+            "bookings",
+            guards.on_session(booking_id, session_id, command, {"timeoutAt": {"$lte": now}}),
+            guards.change(session_id, command, to="cancelled", fields={**SYSTEM_CANCEL, "cancellationTime": now}),
+            projection={"clientId": 1, "sessions": {"$elemMatch": {"sessionId": session_id}}},
+        )
+        if document is None:
+            return None
+        session: Document = document["sessions"][0]
+        await self.drop(session, document["clientId"])
+        return session
+
+    async def drop(self, session: Document, client_id: ObjectId) -> None:
+        """PROTOCOL's DROP: first the service session says canceled, then the minutes are free.
+
+        ``session`` is the one returned by the update that decided, never an earlier read.
+        """
+        if "serviceSessionId" in session:
+            await claims.project(self.store, session, client_id)
+        if "claimId" in session and "expertId" in session:
+            await claims.release(self.store, session["expertId"], session["claimId"])
+
+    async def fence(self, client_id: ObjectId, claim_id: ObjectId, now: datetime) -> bool:
+        """PROTOCOL's FENCE: after it no push can stand on the claim. False = a session stands on it."""
+        standing = {"$elemMatch": {"claimId": claim_id, "status": {"$ne": "cancelled"}}}
+        guard = {"clientId": client_id, "sessions": {"$not": standing}}
+        fence = {"$addToSet": {"abandonedClaims": claim_id}, "$set": {"updatedAt": now}}
+        fresh = guards.empty_booking(client_id, now)
+        for name in ("clientId", "abandonedClaims", "updatedAt"):
+            del fresh[name]
+        try:
+            return await self.store.update("fence", "bookings", guard, {**fence, "$setOnInsert": fresh}, upsert=True)
+        except Duplicate:
+            return await self.store.update("fence", "bookings", guard, fence)
+
+    async def heal(self, busy: Document, expert_id: ObjectId, now: datetime) -> bool:
+        """PROTOCOL's HEAL of one calendar entry; whether its minutes were freed."""
+        if busy["owner"] != "session":
+            return False
+        client_id, claim_id = busy["clientId"], busy["claimId"]
+        booking = await self.store.find_one(
+            "read claim's booking", "bookings", {"clientId": client_id}, {"sessions": 1}
+        )
+        sessions: list[Document] = (booking or {}).get("sessions", [])
+        standing = next((session for session in sessions if session.get("claimId") == claim_id), None)
+        if standing is not None and booking is not None:
+            if standing["status"] == "cancelled":
+                await self.drop(standing, client_id)
+                return True
+            if is_lapsed(standing, now):
+                return await self.expire(booking["_id"], standing["sessionId"], now) is not None
+            return False
+        if busy["claimedAt"] > now - YOUNG:
+            return False
+        if not await self.fence(client_id, claim_id, now):
+            return False
+        await self._settle_service_session(busy, expert_id, sessions)
+        await claims.release(self.store, expert_id, claim_id)
+        return True
+
+    async def _settle_service_session(self, busy: Document, expert_id: ObjectId, sessions: list[Document]) -> None:
+        """HEAL 3: a known session's service session says what the session says; an unknown one's is canceled."""
+        known = next((session for session in sessions if session["sessionId"] == busy["sessionId"]), None)
+        if known is not None:
+            await claims.project(self.store, known, busy["clientId"])
+            return
+        if await self.store.find_one("read archive", "booking_archive", {"_id": busy["sessionId"]}, {"_id": 1}):
+            return
+        ghost: dict[str, Any] = {
+            "serviceSessionId": busy["serviceSessionId"],
+            "claimId": busy["claimId"],
+            "sessionId": busy["sessionId"],
+            "expertId": expert_id,
+            "status": "cancelled",
+        }
+        await claims.project(self.store, ghost, busy["clientId"], rev=claims.CANCELED_REV)
+
+    async def expire_own(self, client_id: ObjectId, starts_at: datetime, ends_at: datetime, now: datetime) -> bool:
+        """BOOK 2b: the client's own lapsed hold lies in the way; expire it."""
+        booking = await self.store.find_one("read own holds", "bookings", {"clientId": client_id}, {"sessions": 1})
+        freed = False
+        for session in (booking or {}).get("sessions", []):
+            overlaps = session["status"] in ACTIVE and session["startsAt"] < ends_at and session["endsAt"] > starts_at
+            if booking is not None and overlaps and is_lapsed(session, now):
+                freed = await self.expire(booking["_id"], session["sessionId"], now) is not None or freed
+        return freed

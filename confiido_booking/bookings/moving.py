@@ -1,0 +1,228 @@
+"""Commands that give a session other minutes: reschedule, its request and answer, and undo (PROTOCOL.md).
+
+The new minutes are claimed first, then the session moves onto the new claim, then the old claim goes.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId
+
+from confiido_booking.actors import Role
+from confiido_booking.bookings import guards, rules
+from confiido_booking.bookings.book import claim_of, take
+from confiido_booking.bookings.context import Context, wall_fields
+from confiido_booking.bookings.guards import Command
+from confiido_booking.bookings.models import CancellationPolicy
+from confiido_booking.bookings.statuses import SessionStatus
+from confiido_booking.bookings.transitions import CLOSED_REQUEST, Found, Plan, explain, transition
+from confiido_booking.bookings.views import Change, View, When, projection
+from confiido_booking.calendar import claims
+from confiido_booking.calendar import rules as calendar_rules
+from confiido_booking.database.store import Document
+from confiido_booking.errors import ClientBusy, Conflict, Invalid, NotAllowed, SlotTaken
+from confiido_booking.ids import new_claim_id
+
+MAX_MOVES = 20  # of rescheduleHistory that a session keeps
+
+
+async def reschedule(
+    context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View, when: When
+) -> Change:
+    """Move the session to another time, in place: the ``sessionId`` stays."""
+    found = await _own(context, booking_id, session_id, command)
+    if isinstance(found, Change):
+        return found
+    session = found.session
+    starts_at, zone = context.start_of(when, session["timezone"])
+    return await _moved(context, found, command, view, starts_at, zone, CLOSED_REQUEST)
+
+
+async def request(
+    context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View, when: When
+) -> Change:
+    """The client asks for another time. It claims nothing: who answers yes claims it then (SPEC L3)."""
+    found = await _own(context, booking_id, session_id, command)
+    if isinstance(found, Change):
+        return found
+    session = found.session
+    starts_at, zone = context.start_of(when, session["timezone"])
+    await _bookable(context, session, starts_at, command)
+    wanted = claim_of(
+        {**session, **wall_fields(starts_at, session["duration"], zone)},
+        session["expertId"],
+        found.document["clientId"],
+        command.now,
+        claim_id=new_claim_id(command.now),
+    )
+    for busy in await claims.in_the_way(context.store, wanted, ignoring=session["claimId"]):
+        if not await context.healing.heal(busy, session["expertId"], command.now):
+            sentence = "The selected time slot is no longer available. Please choose another time."
+            raise Conflict(sentence, code="slot_taken")
+    shown = _shown(wall_fields(starts_at, session["duration"], zone))
+    wish: dict[str, Any] = {
+        "status": "pending",
+        "requestedBy": "client",
+        "requestedDate": shown[0],
+        "requestedStartTime": shown[1],
+        "requestedEndTime": shown[2],
+        "requestedStartsAt": starts_at,
+        "requestedAt": command.now,
+    }
+    if command.reason:
+        wish["reason"] = command.reason
+    guard = {"startsAt": {"$gt": command.now}, "rescheduleRequest.status": {"$ne": "pending"}}
+    plan = Plan(fields={"rescheduleRequest": wish}, guard=guard, room=3000)
+    return await transition(context, booking_id, session["sessionId"], command, view, plan)
+
+
+async def respond(
+    context: Context,
+    booking_id: ObjectId,
+    session_id: ObjectId,
+    command: Command,
+    view: View,
+    *,
+    approve: bool,
+    note: str | None,
+) -> Change:
+    """The expert or an admin answers: yes moves the session to the time asked for, no leaves it."""
+    found = await _own(context, booking_id, session_id, command)
+    if isinstance(found, Change):
+        return found
+    answer: dict[str, Any] = {"status": "approved" if approve else "rejected", "respondedAt": command.now}
+    if note:
+        answer["responseNote"] = rules.text(note, "reason")
+    answered = {"rescheduleRequest": {"$mergeObjects": ["$$s.rescheduleRequest", {"$literal": answer}]}}
+    guard = {"rescheduleRequest.status": "pending"}
+    if not approve:
+        plan = Plan(expressions=answered, guard=guard)
+        return await transition(context, booking_id, found.session["sessionId"], command, view, plan)
+    starts_at = found.session["rescheduleRequest"]["requestedStartsAt"]
+    return await _moved(context, found, command, view, starts_at, found.session["timezone"], answered, guard)
+
+
+async def undo(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View) -> Change:
+    """Completed or no-show back to confirmed; takes its minutes again where they have not passed."""
+    if not command.reason:
+        raise Invalid("An undo needs a reason", code="reason_required")
+    found = await _own(context, booking_id, session_id, command)
+    if isinstance(found, Change):
+        return found
+    session = found.session
+    if session["endsAt"] <= command.now or "claimId" not in session:
+        plan = Plan(to=SessionStatus.CONFIRMED, guard={"version": session["version"]})
+        return await transition(context, booking_id, session["sessionId"], command, view, plan)
+    return await _stand_on_new_claim(context, found, command, view, session, Plan(to=SessionStatus.CONFIRMED))
+
+
+async def _own(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command) -> Found | Change:
+    """RESCHEDULE 1: the session as read, if this actor may do this to it."""
+    if command.actor.role not in rules.TRANSITIONS[command.action].roles:
+        raise NotAllowed("Not authorized to reschedule this session")
+    found = await explain(context, booking_id, session_id, command)
+    if isinstance(found, Found):
+        refusal = rules.why_not(command.action, found.session, command.actor, command.now)
+        if refusal is not None:
+            raise refusal
+    return found
+
+
+async def _bookable(context: Context, session: Document, starts_at: datetime, command: Command) -> None:
+    """The new time follows the expert's rules, as a booking of it would (SPEC 6); an admin is free of them."""
+    if "expertId" not in session or command.actor.is_staff:
+        return
+    expert = await context.experts.get(session["expertId"])
+    refusal = calendar_rules.why_not(expert, starts_at, session["duration"], now=command.now, as_client=True)
+    if refusal is not None and (command.actor.role is Role.CLIENT or refusal.code == "starts_in_past"):
+        raise refusal
+
+
+async def _moved(
+    context: Context,
+    found: Found,
+    command: Command,
+    view: View,
+    starts_at: datetime,
+    zone: str,
+    expressions: dict[str, Any],
+    guard: dict[str, Any] | None = None,
+) -> Change:
+    session, now = found.session, command.now
+    await _bookable(context, session, starts_at, command)
+    new_wall = wall_fields(starts_at, session["duration"], zone)
+    before, after = _shown(session), _shown(new_wall)
+    move: dict[str, Any] = {
+        "previousStartsAt": session["startsAt"],
+        "previousDate": before[0],
+        "previousStartTime": before[1],
+        "previousEndTime": before[2],
+        "newStartsAt": starts_at,
+        "newDate": after[0],
+        "newStartTime": after[1],
+        "newEndTime": after[2],
+        "updatedBy": command.actor.role.value,
+        "updatedAt": now,
+    }
+    if command.reason:
+        move["reason"] = command.reason
+    policy = CancellationPolicy.model_validate((session.get("policy") or {}).get("cancellation") or {})
+    moves = {"$concatArrays": [{"$ifNull": ["$$s.rescheduleHistory", []]}, [{"$literal": move}]]}
+    plan = Plan(
+        fields={**new_wall, "clientCancelUntil": rules.client_cancel_until(policy, starts_at)},
+        expressions={**expressions, "rescheduleHistory": {"$slice": [moves, -MAX_MOVES]}},
+        guard={"startsAt": {"$gt": now}, **(guard or {})},
+    )
+    return await _stand_on_new_claim(context, found, command, view, {**session, **new_wall}, plan)
+
+
+async def _stand_on_new_claim(
+    context: Context, found: Found, command: Command, view: View, moved: Document, plan: Plan
+) -> Change:
+    """PROTOCOL's RESCHEDULE from step 2 on; ``moved`` is the session with its new time."""
+    store, session, document = context.store, found.session, found.document
+    session_id, client_id, expert_id = session["sessionId"], document["clientId"], session["expertId"]
+    old_claim = session["claimId"]
+    wanted = claim_of(moved, expert_id, client_id, command.now, claim_id=new_claim_id(command.now))
+    wanted = replace(wanted, request_key=command.key)
+    claim_id = await take(context, wanted, client_id, command.key, ignoring=old_claim)
+    if claim_id is None:
+        expert = await context.experts.get(expert_id)
+        raise SlotTaken(await context.free_time.next_starts(expert, moved["startsAt"], moved["duration"]))
+    guard = guards.on_session(document["_id"], session_id, command, {**plan.guard, "version": session["version"]})
+    in_the_way = guards.overlapping(moved["startsAt"], moved["endsAt"], other_than=session_id)
+    previous = await store.find_and_update(
+        command.action,
+        "bookings",
+        {"$and": [guard, {"sessions": {"$not": in_the_way}}], "abandonedClaims": {"$ne": claim_id}},
+        guards.change(
+            session_id,
+            command,
+            to=plan.to,
+            fields={**plan.fields, "claimId": claim_id},
+            expressions=plan.expressions,
+        ),
+        projection=projection(view, session_id),
+    )
+    if previous is not None:
+        change = Change(previous, session_id)
+        await claims.project(store, change.raw_session, client_id)
+        await claims.release(store, expert_id, old_claim)
+        return change
+    again = await explain(context, document["_id"], session_id, command)
+    if isinstance(again, Change):
+        if again.raw_session["claimId"] != claim_id:
+            await claims.release(store, expert_id, claim_id)
+        return again
+    await claims.release(store, expert_id, claim_id)
+    refusal = rules.why_not(command.action, again.session, command.actor, command.now)
+    if refusal is not None:
+        raise refusal
+    if again.session["version"] == session["version"]:
+        raise ClientBusy("The client has another session at this time")
+    raise Conflict("The session is changing; please try again", code="try_again")
+
+
+def _shown(times: Document) -> tuple[str, str, str]:
+    return f"{times['scheduledDate']:%Y-%m-%d}", times["startTime"], times["endTime"]

@@ -1,0 +1,429 @@
+"""Reading: one booking, one session, and lists of sessions.
+
+Lists are found in ``service_sessions``, where every session has one small entry (docs/decisions/0003), and shown
+from the bookings and the archive, which stay the truth. A lapsed hold is cancelled in every answer.
+"""
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from bson import Decimal128, ObjectId
+from bson.errors import InvalidId
+
+from confiido_booking.actors import Actor, Role
+from confiido_booking.bookings import rules
+from confiido_booking.bookings.context import BOOKING_NOT_FOUND, SESSION_NOT_FOUND, Context
+from confiido_booking.bookings.views import HEAD, Change
+from confiido_booking.database.store import Document
+from confiido_booking.errors import FieldError, Invalid, NotFound
+from confiido_booking.money import ZERO
+
+MAX_LIMIT = 100
+MAX_PAGE = 10_000
+_SORTS = {"startsAt": "startsAt", "createdTime": "listing.createdTime"}
+_FAR = datetime(9999, 1, 1, tzinfo=UTC)
+_BANDS = [timedelta(days=days) for days in (30, 0, -1, -4, -16, -64, -256)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFilter:
+    """What a list is asked for. ``from_``/``to``: the start lies in [from, to). ``sort``: ``startsAt`` or
+    ``createdTime``, descending with a leading ``-``. ``conditions``: further ones, as a dialect's words need."""
+
+    status: str | None = None
+    payment_status: str | None = None
+    expert_id: ObjectId | None = None
+    client_id: ObjectId | None = None
+    session_type: str | None = None
+    service_id: ObjectId | None = None
+    from_: datetime | None = None
+    to: datetime | None = None
+    q: str | None = None
+    source: str | None = None
+    sort: str = "-startsAt"
+    conditions: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """Counts of all sessions in reach, filters aside, and money received less refunds per currency."""
+
+    by_payment: Mapping[str, int]
+    by_status: Mapping[str, int]
+    received: Mapping[str, Decimal]
+    bookings: int
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_status.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPage:
+    """A page of sessions. ``bookings`` are raw documents in order of appearance, each with its sessions of the page."""
+
+    bookings: list[Document] = field(default_factory=list)
+    total: int = 0
+    page: int = 1
+    limit: int = 20
+    next_cursor: str | None = None
+
+    @property
+    def pages(self) -> int:
+        return -(-self.total // self.limit)
+
+    @property
+    def sessions(self) -> list[tuple[Document, Document]]:
+        """(booking, session) in the order of the page."""
+        pairs = [(booking, session) for booking in self.bookings for session in booking["sessions"]]
+        return sorted(pairs, key=lambda pair: int(pair[1]["_position"]))
+
+
+def in_status(word: str, now: datetime) -> dict[str, Any]:
+    """Listing entries whose status is ``word`` now, lapsed holds being cancelled."""
+    status = "listing.status"
+    if word == "pending":
+        return {status: "pending", "listing.timeoutAt": {"$not": {"$lte": now}}}
+    if word == "cancelled":
+        return {"$or": [{status: "cancelled"}, {status: "pending", "listing.timeoutAt": {"$lte": now}}]}
+    return {status: word}
+
+
+async def get(context: Context, booking_id: ObjectId, actor: Actor) -> Document:
+    """The client's document with its current sessions, as this actor may see it (L10).
+
+    Raises:
+        NotFound: ``booking_not_found``, also where it is not theirs to see.
+    """
+    document = await context.store.find_one("read booking", "bookings", {"_id": booking_id})
+    return _visible(document, actor)
+
+
+async def of_client(context: Context, client_id: ObjectId, actor: Actor) -> Document:
+    """As :func:`get`, by the client."""
+    document = await context.store.find_one("read booking", "bookings", {"clientId": client_id})
+    return _visible(document, actor)
+
+
+def _visible(document: Document | None, actor: Actor) -> Document:
+    if document is not None:
+        if actor.role is not Role.EXPERT:
+            if actor.is_staff or document["clientId"] == actor.id:
+                return document
+        else:
+            own = [session for session in document["sessions"] if rules.is_own(session, actor, document["clientId"])]
+            if own:
+                return document | {"sessions": own}
+    raise NotFound(BOOKING_NOT_FOUND, code="booking_not_found")
+
+
+async def find_session(
+    context: Context, session_id: ObjectId, actor: Actor, *, booking_id: ObjectId | None = None
+) -> Change:
+    """One session, current or archived, by its ``sessionId`` or its old ``_id``.
+
+    Raises:
+        NotFound: ``session_not_found``, also where it is not theirs to see (L10).
+    """
+    query: Document
+    if booking_id is not None:
+        query = {"_id": booking_id}
+    else:
+        listed = await context.store.find_one(
+            "find session", "service_sessions", {"listing.sessionId": session_id}, {"listing.clientId": 1}
+        )
+        query = {"clientId": listed["listing"]["clientId"]} if listed else {"sessions._id": session_id}
+    document = await context.store.find_one("read booking", "bookings", query)
+    if document is None or (actor.role is Role.CLIENT and document["clientId"] != actor.id):
+        sentence, code = (
+            (SESSION_NOT_FOUND, "session_not_found") if booking_id is None else (BOOKING_NOT_FOUND, "booking_not_found")
+        )
+        raise NotFound(sentence, code=code)
+    named = (s for s in document["sessions"] if session_id in (s["sessionId"], s.get("_id")))
+    session = next(named, None) or await archived_session(context, document["clientId"], session_id)
+    if session is None or not rules.is_own(session, actor, document["clientId"]):
+        raise NotFound(SESSION_NOT_FOUND, code="session_not_found")
+    return Change(document | {"sessions": [session]}, session["sessionId"])
+
+
+async def archived_session(context: Context, client_id: ObjectId, session_id: ObjectId) -> Document | None:
+    query = {"clientId": client_id, "$or": [{"_id": session_id}, {"session._id": session_id}]}
+    kept = await context.store.find_one("read archive", "booking_archive", query)
+    return kept["session"] if kept else None
+
+
+async def list_sessions(
+    context: Context, actor: Actor, wanted: SessionFilter, *, page: int, limit: int, cursor: str | None
+) -> SessionPage:
+    """A page of the sessions this actor may see.
+
+    Raises:
+        Invalid: a page, limit, sort or cursor out of range; NotAllowed never: a foreign filter finds nothing.
+    """
+    check_page(page, limit)
+    now = context.clock()
+    query = await _query(context, actor, wanted, now)
+    if query is None:
+        return SessionPage(page=page, limit=limit)
+    name = _SORTS.get(wanted.sort.removeprefix("-"))
+    if name is None:
+        raise _invalid("sort", "must be startsAt or createdTime, with or without a leading -")
+    direction = -1 if wanted.sort.startswith("-") else 1
+    after = _after(cursor, name, direction) if cursor else None
+    skip = 0 if cursor else (page - 1) * limit
+    scoped = any(key in query for key in ("expertId", "listing.clientId"))
+    entries, total = await asyncio.gather(
+        _entries(
+            context, query, name, direction, after, skip, limit + 1, now, banded=not scoped and name == "startsAt"
+        ),
+        context.store.count("count sessions", "service_sessions", query),
+    )
+    shown = entries[:limit]
+    more = len(entries) > limit
+    return SessionPage(
+        bookings=await _bodies(context, shown),
+        total=total,
+        page=page,
+        limit=limit,
+        next_cursor=_cursor(shown[-1], name) if more else None,
+    )
+
+
+def check_page(page: int, limit: int) -> None:
+    if not 1 <= page <= MAX_PAGE:
+        raise _invalid("page", f"must be from 1 to {MAX_PAGE}")
+    if not 1 <= limit <= MAX_LIMIT:
+        raise _invalid("limit", f"must be from 1 to {MAX_LIMIT}")
+
+
+async def _query(context: Context, actor: Actor, wanted: SessionFilter, now: datetime) -> Document | None:
+    """The filter on listing entries; None = nothing can match."""
+    query: Document = {}
+    conditions: list[Mapping[str, Any]] = list(wanted.conditions)
+    if wanted.expert_id is not None:
+        query["expertId"] = wanted.expert_id
+    if wanted.client_id is not None:
+        query["listing.clientId"] = wanted.client_id
+    reach = own_scope(actor)
+    for name, value in reach.items():
+        if query.setdefault(name, value) != value:
+            return None
+    if wanted.status is not None:
+        conditions.append(in_status(wanted.status, now))
+    for name, value in (
+        ("listing.paymentStatus", wanted.payment_status),
+        ("listing.sessionType", wanted.session_type),
+        ("serviceId", wanted.service_id),
+        ("listing.source", wanted.source),
+    ):
+        if value is not None:
+            query[name] = value
+    span = {"$gte": wanted.from_, "$lt": wanted.to}
+    if any(span.values()):
+        query["startsAt"] = {operator: moment for operator, moment in span.items() if moment is not None}
+    if wanted.q is not None:
+        conditions.append({"listing.clientId": {"$in": await _clients_called(context, wanted.q)}})
+    if conditions:
+        query["$and"] = conditions
+    if not query:
+        query["listing.sessionId"] = {"$exists": True}
+    return query
+
+
+def own_scope(actor: Actor) -> Document:
+    """L10: what of the listing an actor reaches."""
+    if actor.role is Role.CLIENT:
+        return {"listing.clientId": actor.id}
+    if actor.role is Role.EXPERT:
+        return {"expertId": actor.expert_id}  # without a profile: None, which no session has
+    return {}
+
+
+async def _clients_called(context: Context, text: str) -> list[ObjectId]:
+    """Clients whose name or e-mail contains the text, at most 500."""
+    rules.text(text, "q", limit=100)
+    like = {"$regex": re.escape(text.strip()), "$options": "i"}
+    found = await context.store.find(
+        "find clients", "bookings", {"$or": [{"clientEmail": like}, {"clientName": like}]}, {"clientId": 1}, limit=500
+    )
+    return [document["clientId"] for document in found]
+
+
+async def _entries(
+    context: Context,
+    query: Document,
+    name: str,
+    direction: int,
+    after: Document | None,
+    skip: int,
+    wanted: int,
+    now: datetime,
+    *,
+    banded: bool,
+) -> list[Document]:
+    """The listing entries of a page, in order.
+
+    FerretDB sorts what matches, index or not: 60,000 entries take 113 ms. So a list that nobody's id narrows is
+    read in bands of time, nearest first in the order asked for, until the page is full.
+    """
+    columns = {"listing.sessionId": 1, "listing.clientId": 1, "startsAt": 1, "listing.createdTime": 1}
+    order = [(name, direction), ("_id", direction)]
+    base = {"$and": [query, after]} if after else query
+    if not banded or direction == 1:
+        return await context.store.find(
+            "list sessions", "service_sessions", base, columns, sort=order, skip=skip, limit=wanted
+        )
+    found: list[Document] = []
+    upper: datetime | None = None
+    for band in [*_BANDS, None]:
+        lower = now + band if band is not None else None
+        span: Document = {"startsAt": {"$gte": lower}} if lower else {"startsAt": {"$not": {"$gte": upper}}}
+        if lower and upper:
+            span = {"startsAt": {"$gte": lower, "$lt": upper}}
+        rows = await context.store.find(
+            "list sessions",
+            "service_sessions",
+            {"$and": [base, span]},
+            columns,
+            sort=order,
+            limit=skip + wanted - len(found),
+        )
+        found += rows
+        if len(found) >= skip + wanted:
+            break
+        upper = lower
+    return found[skip : skip + wanted]
+
+
+async def _bodies(context: Context, entries: Sequence[Document]) -> list[Document]:
+    """The sessions of these entries inside their bookings: the booking first, then the archive (PROTOCOL)."""
+    order = {entry["listing"]["sessionId"]: place for place, entry in enumerate(entries)}
+    if not order:
+        return []
+    ids = list(order)
+    sessions = {"$filter": {"input": "$sessions", "as": "s", "cond": {"$in": ["$$s.sessionId", {"$literal": ids}]}}}
+    clients = list({entry["listing"]["clientId"] for entry in entries})
+    found = await context.store.aggregate(
+        "read sessions",
+        "bookings",
+        [{"$match": {"clientId": {"$in": clients}}}, {"$project": {**dict.fromkeys(HEAD, 1), "sessions": sessions}}],
+    )
+    by_client: dict[ObjectId, Document] = {document["clientId"]: document for document in found}
+    missing = set(ids) - {session["sessionId"] for document in found for session in document["sessions"]}
+    if missing:
+        for kept in await context.store.find("read archive", "booking_archive", {"_id": {"$in": list(missing)}}):
+            if kept["clientId"] in by_client:
+                by_client[kept["clientId"]]["sessions"].append(kept["session"])
+    for document in found:
+        for session in document["sessions"]:
+            session["_position"] = order[session["sessionId"]]
+        document["sessions"].sort(key=lambda session: session["_position"])
+    with_sessions = [document for document in found if document["sessions"]]
+    return sorted(with_sessions, key=lambda document: int(document["sessions"][0]["_position"]))
+
+
+async def stats(context: Context, actor: Actor) -> Stats:
+    """Counts and money over all sessions this actor reaches."""
+    now = context.clock()
+    lapsed = {
+        "$and": [
+            {"$eq": ["$listing.status", "pending"]},
+            {"$lte": [{"$ifNull": ["$listing.timeoutAt", {"$literal": _FAR}]}, {"$literal": now}]},
+        ]
+    }
+    key = {
+        "status": {"$cond": [lapsed, "cancelled", "$listing.status"]},
+        "payment": "$listing.paymentStatus",
+        "currency": "$listing.currency",
+    }
+    match = {**own_scope(actor), "listing.sessionId": {"$exists": True}}
+    rows = await context.store.aggregate(
+        "session stats",
+        "service_sessions",
+        [
+            {"$match": match},
+            {
+                "$group": {
+                    "_id": key,
+                    "sessions": {"$sum": 1},
+                    "paid": {"$sum": "$listing.paidAmount"},
+                    "refunded": {"$sum": "$listing.refundAmount"},
+                    "clients": {"$addToSet": "$listing.clientId"},
+                }
+            },
+        ],
+    )
+    by_payment: dict[str, int] = {}
+    by_status: dict[str, int] = {}
+    received: dict[str, Decimal] = {}
+    clients: set[ObjectId] = set()
+    for row in rows:
+        group, count = row["_id"], row["sessions"]
+        by_payment[group["payment"]] = by_payment.get(group["payment"], 0) + count
+        by_status[group["status"]] = by_status.get(group["status"], 0) + count
+        net = _exact(row["paid"]) - _exact(row["refunded"])
+        received[group["currency"]] = received.get(group["currency"], ZERO) + net
+        clients.update(row["clients"])
+    return Stats(by_payment=by_payment, by_status=by_status, received=received, bookings=len(clients))
+
+
+def _exact(value: Any) -> Decimal:
+    return value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
+
+
+def _cursor(entry: Document, name: str) -> str:
+    """Where a page ended: its last entry's place in the order. Opaque to callers."""
+    value = entry["listing"].get("createdTime") if name != "startsAt" else entry.get("startsAt")
+    place = [value.isoformat() if value else None, str(entry["_id"])]
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+
+
+def _after(cursor: str, name: str, direction: int) -> Document:
+    try:
+        if len(cursor) > 200:
+            raise ValueError
+        raw = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        value = datetime.fromisoformat(raw[0]) if raw[0] is not None else None
+        last = ObjectId(raw[1])
+        if value is not None and value.tzinfo is None:
+            raise ValueError
+    except (ValueError, TypeError, IndexError, KeyError, InvalidId, RecursionError):
+        raise _invalid("cursor", "is not one that a page gave") from None
+    beyond = "$lt" if direction == -1 else "$gt"
+    same = {name: value, "_id": {beyond: last}}
+    if value is None:
+        return same if direction == -1 else {"$or": [same, {name: {"$ne": None}}]}
+    further: Document = {name: {beyond: value}}
+    if direction == -1:
+        further = {name: {"$not": {"$gte": value}}}
+    return {"$or": [same, further]}
+
+
+def _invalid(field_name: str, message: str) -> Invalid:
+    return Invalid(f"{field_name} {message}", errors=[FieldError(field_name, message, "query")])
+
+
+async def lapsed(context: Context, sessions: Sequence[tuple[ObjectId, ObjectId]], actor: Actor) -> list[Change]:
+    """Of these (booking, session) pairs the actor's own whose hold has lapsed, expired on the way."""
+    now = context.clock()
+    wanted = dict.fromkeys(sessions)
+    found = await context.store.find("read bookings", "bookings", {"_id": {"$in": [pair[0] for pair in wanted]}})
+    changes = []
+    for document in found:
+        for session in document["sessions"]:
+            if (document["_id"], session["sessionId"]) not in wanted or not rules.is_own(
+                session, actor, document["clientId"]
+            ):
+                continue
+            if rules.is_lapsed(session, now):
+                session = await context.healing.expire(document["_id"], session["sessionId"], now) or session
+            if session["status"] == "cancelled" and session.get("timeoutStatus") == "expired":
+                changes.append(Change(document | {"sessions": [session]}, session["sessionId"]))
+    return changes

@@ -1,0 +1,216 @@
+"""What may happen to a session, decided without a database: the transition table of SPEC 4, as pure functions.
+
+Sessions come as the store keeps them (camelCase mappings), because the hot paths never build a model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from bson import ObjectId
+
+from confiido_booking.actors import STAFF, Actor, Role
+from confiido_booking.bookings.models import CancellationPolicy
+from confiido_booking.bookings.statuses import ACTIVE, SessionStatus
+from confiido_booking.errors import BookingError, FieldError, Invalid, NotAllowed, TransitionRefused
+from confiido_booking.money import rounded
+
+EXPIRED_REASON = "The hold expired before it was paid"
+MAX_HISTORY = 50
+Raw = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One row of SPEC 4: from which statuses, to which, by whom. ``to`` None: the status stays."""
+
+    sources: frozenset[str]
+    to: str | None
+    roles: frozenset[Role]
+    done: str  # "cannot be <done>"
+
+
+_EXPERT_SIDE = frozenset({Role.EXPERT}) | STAFF
+_ALL = frozenset({Role.CLIENT}) | _EXPERT_SIDE
+S = SessionStatus
+
+TRANSITIONS: dict[str, Transition] = {
+    "confirm": Transition(frozenset({S.PENDING}), S.CONFIRMED, _EXPERT_SIDE, "confirmed"),
+    "expire": Transition(frozenset({S.PENDING}), S.CANCELLED, _ALL, "expired"),
+    "complete": Transition(frozenset({S.CONFIRMED}), S.COMPLETED, _EXPERT_SIDE, "completed"),
+    "no-show": Transition(
+        frozenset({S.CONFIRMED}), S.NO_SHOW, frozenset({Role.EXPERT, Role.ADMIN, Role.SYSTEM}), "marked as a no-show"
+    ),
+    "undo": Transition(
+        frozenset({S.COMPLETED, S.NO_SHOW}), S.CONFIRMED, frozenset({Role.EXPERT, Role.ADMIN}), "set back to confirmed"
+    ),
+    "cancel": Transition(
+        frozenset({S.REQUESTED, S.QUOTED, S.PENDING, S.CONFIRMED, S.DRAFT}), S.CANCELLED, _ALL, "cancelled"
+    ),
+    "reschedule": Transition(ACTIVE, None, frozenset({Role.EXPERT, Role.ADMIN}), "rescheduled"),
+    "request-reschedule": Transition(frozenset({S.CONFIRMED}), None, frozenset({Role.CLIENT}), "rescheduled"),
+    "respond-reschedule": Transition(ACTIVE, None, frozenset({Role.EXPERT, Role.ADMIN}), "rescheduled"),
+    "pay": Transition(
+        frozenset({S.PENDING, S.CONFIRMED, S.COMPLETED, S.NO_SHOW}),
+        None,
+        frozenset({Role.CLIENT, Role.ADMIN, Role.SERVICE, Role.PAYMENT}),
+        "paid",
+    ),
+    "patch": Transition(frozenset(SessionStatus), None, _ALL, "changed"),
+}
+
+
+def is_lapsed(session: Raw, now: datetime) -> bool:
+    """SPEC 4: a pending session past its hold counts as gone at once."""
+    deadline = session.get("timeoutAt")
+    return session["status"] == S.PENDING and deadline is not None and deadline <= now
+
+
+def status_now(session: Raw, now: datetime) -> str:
+    return S.CANCELLED if is_lapsed(session, now) else str(session["status"])
+
+
+def is_own(session: Raw, actor: Actor, client_id: ObjectId) -> bool:
+    """L10: whose session this is to see and to act on."""
+    if actor.role is Role.CLIENT:
+        return actor.id == client_id
+    if actor.role is Role.EXPERT:
+        return actor.expert_id is not None and session.get("expertId") == actor.expert_id
+    return True
+
+
+def why_not(action: str, session: Raw, actor: Actor, now: datetime) -> BookingError | None:
+    """Why this actor may not do that to this session now; None = they may.
+
+    The same conditions stand in the filters of ``guards.py``; this one explains, and lists what is allowed.
+    """
+    transition = TRANSITIONS[action]
+    if actor.role not in transition.roles:
+        return NotAllowed(f"Not authorized to {action.replace('-', ' ')} this session")
+    if action == "undo" and actor.role is Role.EXPERT and session["status"] != S.NO_SHOW:
+        return NotAllowed("Only an administrator can undo a completed session")
+    status = status_now(session, now)
+    if action == "expire":
+        if not is_lapsed(session, now):
+            return TransitionRefused(action, status, "Session is not expired or not in pending status", "not_expired")
+        return None
+    if status not in transition.sources:
+        code = "hold_expired" if is_lapsed(session, now) else None
+        return TransitionRefused(transition.done, status, code=code)
+    starts_at = session.get("startsAt")
+    if action == "cancel" and actor.role is Role.CLIENT and starts_at is not None and _cancel_until(session) <= now:
+        return TransitionRefused(
+            "cancelled", status, "It is too late for you to cancel this session", "too_late_to_cancel"
+        )
+    if action == "no-show" and starts_at is not None and starts_at > now:
+        return TransitionRefused("marked as a no-show", status, "The session has not started yet", "not_started")
+    if action in ("reschedule", "request-reschedule") and starts_at is not None and starts_at <= now:
+        return TransitionRefused("rescheduled", status, "The session has already started", "already_started")
+    request = (session.get("rescheduleRequest") or {}).get("status")
+    if action == "request-reschedule" and request == "pending":
+        sentence = "There is already a pending reschedule request for this session"
+        return TransitionRefused("rescheduled", status, sentence, "reschedule_pending")
+    if action == "respond-reschedule" and request != "pending":
+        sentence = "There is no pending reschedule request to process"
+        return TransitionRefused("rescheduled", status, sentence, "no_reschedule_request")
+    return None
+
+
+def allowed_actions(session: Raw, actor: Actor, now: datetime) -> list[str]:
+    """What this actor could do to this session now (SPEC 8, ``allowedActions``)."""
+    return sorted(action for action in TRANSITIONS if why_not(action, session, actor, now) is None)
+
+
+def _cancel_until(session: Raw) -> datetime:
+    until: datetime = session.get("clientCancelUntil") or session["startsAt"]
+    return until
+
+
+def client_cancel_until(policy: CancellationPolicy, starts_at: datetime) -> datetime:
+    """Until when a client may cancel: the start, or earlier where the policy says so."""
+    return starts_at - timedelta(hours=policy.client_until_hours_before)
+
+
+def refund_percent(policy: CancellationPolicy, starts_at: datetime | None, now: datetime, by: Role) -> Decimal:
+    """MONEY: the tier of the largest ``hoursBefore`` ≤ the hours left, the boundary counting for the client."""
+    if by is not Role.CLIENT or not policy.tiers or starts_at is None:
+        return Decimal(100)
+    met = [tier for tier in policy.tiers if starts_at - now >= timedelta(hours=tier.hours_before)]
+    best = max(met, key=lambda tier: tier.hours_before, default=None)
+    return Decimal(str(best.refund_percent)) if best else Decimal(0)
+
+
+def refund_due(paid: Decimal, percent: Decimal, currency: str) -> Decimal:
+    return rounded(paid * percent / 100, currency)
+
+
+PATCHABLE: dict[str, frozenset[Role]] = {
+    "notes": frozenset({Role.CLIENT, Role.EXPERT, Role.ADMIN, Role.SERVICE}),
+    "expertNotes": frozenset({Role.EXPERT, Role.ADMIN, Role.SERVICE}),
+    "meetingLink": frozenset({Role.EXPERT, Role.ADMIN, Role.SERVICE}),
+    "location": frozenset({Role.EXPERT, Role.ADMIN, Role.SERVICE}),
+    "internalNotes": frozenset({Role.ADMIN, Role.SERVICE}),
+    "customFields": frozenset({Role.ADMIN, Role.SERVICE}),
+    "source": frozenset({Role.ADMIN, Role.SERVICE}),
+}
+TEXT_LIMITS = {
+    "notes": 1000,
+    "expertNotes": 4000,
+    "internalNotes": 4000,
+    "meetingLink": 2000,
+    "location": 500,
+    "source": 50,
+    "reason": 500,
+}
+_MAX_CUSTOM_FIELDS, _MAX_CUSTOM_VALUE = 30, 500
+
+
+def text(value: object, field: str, *, limit: int | None = None) -> str:
+    """A text the store can keep: no NUL, no lone surrogate, not longer than the field allows."""
+    allowed = limit or TEXT_LIMITS[field]
+    if not isinstance(value, str):
+        raise _invalid(field, "must be a text")
+    if len(value) > allowed:
+        raise _invalid(field, f"must have at most {allowed} characters")
+    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise _invalid(field, "has characters that cannot be stored")
+    return value
+
+
+def checked_patch(changes: Mapping[str, object], actor: Actor, known_fields: frozenset[str]) -> dict[str, Any]:
+    """The fields a PATCH sets, checked (SPEC 8): another field of the session 403, an unknown one 422."""
+    if not changes:
+        raise Invalid("There is nothing to change")
+    patch: dict[str, Any] = {}
+    for field, value in changes.items():
+        if field not in known_fields:
+            raise _invalid(field[:60], "is not a field of a session")
+        if actor.role not in PATCHABLE.get(field, frozenset()):
+            raise NotAllowed(f"{field} cannot be changed by you")
+        patch[field] = _custom_fields(value) if field == "customFields" else text(value, field)
+    return patch
+
+
+def _custom_fields(value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or len(value) > _MAX_CUSTOM_FIELDS:
+        raise _invalid("customFields", f"must be an object of at most {_MAX_CUSTOM_FIELDS} fields")
+    fields: dict[str, Any] = {}
+    for name, item in value.items():
+        if not isinstance(name, str) or not 0 < len(name) <= 60 or name.startswith("$") or "." in name:
+            raise _invalid("customFields", "has a name that cannot be stored")
+        text(name, "customFields", limit=60)
+        if isinstance(item, str):
+            fields[name] = text(item, f"customFields.{name}", limit=_MAX_CUSTOM_VALUE)
+        elif isinstance(item, bool | int) and -(2**63) <= item < 2**63:
+            fields[name] = item
+        elif isinstance(item, float | Decimal) and -1e15 < item < 1e15:
+            fields[name] = float(item)
+        else:
+            raise _invalid(f"customFields.{name}", "must be a text, a number or a boolean")
+    return fields
+
+
+def _invalid(field: str, message: str) -> Invalid:
+    return Invalid(f"{field} {message}", errors=[FieldError(field, message)])

@@ -1,0 +1,259 @@
+"""Commands that decide in one guarded update: confirm, complete, no-show, cancel, expire, pay, patch.
+
+The filter carries the whole precondition; only a refusal is followed by a read, which says why.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from bson import Decimal128, ObjectId
+
+from confiido_booking.actors import Role
+from confiido_booking.bookings import guards, rules
+from confiido_booking.bookings.context import BOOKING_NOT_FOUND, SESSION_NOT_FOUND, Context
+from confiido_booking.bookings.guards import Command
+from confiido_booking.bookings.healing import SYSTEM_CANCEL
+from confiido_booking.bookings.models import CancellationPolicy, Session
+from confiido_booking.bookings.reading import archived_session
+from confiido_booking.bookings.statuses import PaymentStatus, SessionStatus, TimeoutStatus
+from confiido_booking.bookings.views import Change, View, projection
+from confiido_booking.calendar import claims
+from confiido_booking.database.store import Document
+from confiido_booking.errors import Conflict, NotAllowed, NotFound, PaymentNotVerified, PreconditionFailed
+
+_SESSION_FIELDS = frozenset(info.alias or name for name, info in Session.model_fields.items())
+CLOSED_REQUEST: dict[str, Any] = {
+    # a pending reschedule request ends with what it was for
+    "rescheduleRequest": {
+        "$cond": [
+            {"$eq": ["$$s.rescheduleRequest.status", "pending"]},
+            {"$mergeObjects": ["$$s.rescheduleRequest", {"status": "cancelled"}]},
+            "$$s.rescheduleRequest",
+        ]
+    }
+}
+_PAID_AMOUNT = {"$ifNull": ["$$s.paidAmount", {"$literal": Decimal128("0")}]}
+_REFUND_IS_PLAIN = {  # nothing was paid, or no tiers: all that was paid comes back
+    "$and": [{"$or": [{"paidAmount": {"$lte": Decimal128("0")}}, {"policy.cancellation.tiers.0": {"$exists": False}}]}]
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a command changes in its session, and what it further needs.
+
+    ``drops``: the session gives its minutes back. ``room``: bytes it may add to the document.
+    """
+
+    to: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    expressions: Mapping[str, Any] = field(default_factory=dict)
+    guard: Mapping[str, Any] = field(default_factory=dict)
+    drops: bool = False
+    room: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a refused command met."""
+
+    document: Document
+    session: Document
+
+
+async def decide(
+    context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View, plan: Plan
+) -> Change | None:
+    """The guarded update, and after it the service session. None = the guard said no."""
+    document = await context.store.find_and_update(
+        command.action,
+        "bookings",
+        guards.on_session(booking_id, session_id, command, plan.guard)
+        | (guards.room_for(plan.room) if plan.room else {}),
+        guards.change(session_id, command, to=plan.to, fields=plan.fields, expressions=plan.expressions),
+        projection=projection(view, session_id),
+    )
+    if document is None:
+        return None
+    change = Change(document, session_id)
+    if plan.drops:
+        await context.healing.drop(change.raw_session, document["clientId"])
+    elif command.action != "patch" and "serviceSessionId" in change.raw_session:
+        await claims.project(context.store, change.raw_session, document["clientId"])
+    return change
+
+
+async def explain(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command) -> Found | Change:
+    """After a refusal: the document and the session as they are, or what the same key did before.
+
+    Raises:
+        NotFound: no such booking or session, or not theirs to see (L10).
+        Conflict: ``archived``: the session is history.
+        PreconditionFailed: ``if_version`` is not the session's version.
+    """
+    document = await context.store.find_one("read booking", "bookings", {"_id": booking_id})
+    if document is None or (command.actor.role is Role.CLIENT and document["clientId"] != command.actor.id):
+        raise NotFound(BOOKING_NOT_FOUND, code="booking_not_found")
+    session = next((s for s in document["sessions"] if session_id in (s["sessionId"], s.get("_id"))), None)
+    archived = None if session is not None else await archived_session(context, document["clientId"], session_id)
+    session = session or archived
+    if session is None or not rules.is_own(session, command.actor, document["clientId"]):
+        raise NotFound(SESSION_NOT_FOUND, code="session_not_found")
+    if any(entry.get("key") == command.key for entry in session.get("history", [])):
+        return Change(document, session["sessionId"], repeated=True)
+    if command.if_version is not None and session.get("version", 0) != command.if_version:
+        raise PreconditionFailed(details={"version": session.get("version", 0)})
+    if archived is not None:
+        sentence = "The session is archived and can no longer change"
+        raise Conflict(sentence, code="archived", details={"status": session["status"]})
+    return Found(document, session)
+
+
+async def transition(
+    context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View, plan: Plan
+) -> Change:
+    """Decide; refused, say why."""
+    if command.actor.role not in rules.TRANSITIONS[command.action].roles:
+        raise NotAllowed(f"Not authorized to {command.action.replace('-', ' ')} this session")
+    for _ in range(3):
+        change = await decide(context, booking_id, session_id, command, view, plan)
+        if change is not None:
+            return change
+        found = await explain(context, booking_id, session_id, command)
+        if isinstance(found, Change):
+            return found
+        if found.session["sessionId"] != session_id:
+            session_id = found.session["sessionId"]  # named by its old _id: once more by its own
+            continue
+        refusal = rules.why_not(command.action, found.session, command.actor, command.now)
+        if refusal is not None:
+            raise refusal
+        if plan.room:
+            raise Conflict("There is no more room in this booking", code="booking_full")
+    raise Conflict("The session is changing; please try again", code="try_again")
+
+
+async def confirm(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View) -> Change:
+    fields = {"confirmedAt": command.now, "timeoutStatus": TimeoutStatus.COMPLETED.value}
+    plan = Plan(to=SessionStatus.CONFIRMED, fields=fields)
+    return await transition(context, booking_id, session_id, command, view, plan)
+
+
+async def complete(
+    context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View
+) -> Change:
+    plan = Plan(to=SessionStatus.COMPLETED, fields={"completedAt": command.now})
+    return await transition(context, booking_id, session_id, command, view, plan)
+
+
+async def no_show(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View) -> Change:
+    plan = Plan(to=SessionStatus.NO_SHOW, guard={"startsAt": {"$lte": command.now}})
+    return await transition(context, booking_id, session_id, command, view, plan)
+
+
+async def expire(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View) -> Change:
+    """What the worker does by itself, asked for by somebody whose session it is."""
+    fields = {**SYSTEM_CANCEL, "cancellationTime": command.now}
+    plan = Plan(to=SessionStatus.CANCELLED, fields=fields, guard={"timeoutAt": {"$lte": command.now}}, drops=True)
+    return await transition(context, booking_id, session_id, command, view, plan)
+
+
+async def cancel(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View) -> Change:
+    """One update, but for a client's cancellation of a paid session under a tiered policy: its refund is rounded in
+    Python, so it is read first and the update stands on the version that was read."""
+    now, role = command.now, command.actor.role
+    fields: dict[str, Any] = {
+        "cancelledBy": {Role.CLIENT: "client", Role.EXPERT: "expert", Role.ADMIN: "admin"}.get(role, "system"),
+        "cancellationTime": now,
+        "timeoutStatus": TimeoutStatus.COMPLETED.value,
+    }
+    if command.reason:
+        fields["cancellationReason"] = rules.text(command.reason, "reason")
+    plan = Plan(
+        to=SessionStatus.CANCELLED, fields=fields, expressions=CLOSED_REQUEST | {"refundDue": _PAID_AMOUNT}, drops=True
+    )
+    if role is not Role.CLIENT:
+        return await transition(context, booking_id, session_id, command, view, plan)
+    in_time = {"clientCancelUntil": {"$not": {"$lte": now}}, "startsAt": {"$not": {"$lte": now}}}
+    change = await decide(
+        context, booking_id, session_id, command, view, replace(plan, guard=in_time | _REFUND_IS_PLAIN)
+    )
+    if change is not None:
+        return change
+    found = await explain(context, booking_id, session_id, command)
+    if isinstance(found, Change):
+        return found
+    session = found.session
+    if session["paidAmount"].to_decimal() > 0:
+        policy = CancellationPolicy.model_validate(session["policy"]["cancellation"])
+        percent = rules.refund_percent(policy, session.get("startsAt"), now, role)
+        due = rules.refund_due(session["paidAmount"].to_decimal(), percent, session["currency"])
+        plan = replace(plan, fields=fields | {"refundDue": Decimal128(due)}, expressions=CLOSED_REQUEST)
+        in_time["version"] = session["version"]
+    return await transition(context, booking_id, session["sessionId"], command, view, replace(plan, guard=in_time))
+
+
+async def patch(
+    context: Context,
+    booking_id: ObjectId,
+    session_id: ObjectId,
+    command: Command,
+    view: View,
+    changes: Mapping[str, object],
+) -> Change:
+    fields = rules.checked_patch(changes, command.actor, _SESSION_FIELDS)
+    plan = Plan(fields=fields, room=1 + sum(4 * len(str(value)) for value in fields.values()))
+    return await transition(context, booking_id, session_id, command, view, plan)
+
+
+async def pay(
+    context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View, *, method: str | None
+) -> Change:
+    """Record that the whole price was paid, and confirm a live pending session (SPEC 4, 6).
+
+    By admin and service, or by the client where the caller's word is trusted; otherwise 402. Already paid: the same
+    answer again.
+    """
+    actor, now = command.actor, command.now
+    trusted = actor.role is not Role.CLIENT or context.settings.trust_client_payments
+    if actor.role is Role.EXPERT:
+        raise NotAllowed("Not authorized to complete payment for this session")
+    if trusted:
+        change = await decide(context, booking_id, session_id, command, view, _payment(now, method or "manual"))
+        if change is not None:
+            return change
+    found = await explain(context, booking_id, session_id, command)
+    if isinstance(found, Change):
+        return found
+    session = found.session
+    if trusted and session["sessionId"] != session_id:
+        return await pay(context, booking_id, session["sessionId"], command, view, method=method)
+    if session["paymentStatus"] == PaymentStatus.PAID and session["status"] != SessionStatus.CANCELLED:
+        return Change(found.document, session["sessionId"], repeated=True)
+    refusal = rules.why_not("pay", session, actor, now)
+    if refusal is not None:
+        raise refusal
+    if not trusted:
+        raise PaymentNotVerified()
+    raise Conflict("There is nothing left to pay for this session", code="already_paid")
+
+
+def _payment(now: datetime, method: str) -> Plan:
+    """The whole price, in any status that can be paid; only a pending session is confirmed by it."""
+    pending = {"$eq": ["$$s.status", SessionStatus.PENDING.value]}
+    return Plan(
+        fields={
+            "paymentStatus": PaymentStatus.PAID.value,
+            "paidAt": now,
+            "paymentMethod": rules.text(method, "source"),
+            "timeoutStatus": TimeoutStatus.COMPLETED.value,
+        },
+        expressions={
+            "paidAmount": "$$s.price",
+            "status": {"$cond": [pending, SessionStatus.CONFIRMED.value, "$$s.status"]},
+            "confirmedAt": {"$ifNull": ["$$s.confirmedAt", {"$literal": now}]},
+        },
+        guard={"paymentStatus": {"$in": ["pending", "partially_paid", "failed"]}},
+    )

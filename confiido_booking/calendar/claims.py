@@ -1,0 +1,131 @@
+"""Claims on an expert's minutes and the service session beside a private session (PROTOCOL.md).
+
+A claim lies in the expert's calendar before the session exists and after it has gone; whoever meets one that
+nothing stands on heals it (``bookings/healing.py``). ``claimId`` is random and never used again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId
+
+from confiido_booking.bookings.statuses import SERVICE_SESSION_STATUS
+from confiido_booking.database.store import Document, Duplicate, Store
+
+CANCELED_REV = 2**31 - 1  # the rev of a fence: nothing that sleeps can write over it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """``from_``…``until``: the minutes taken, the expert's buffers included, UTC."""
+
+    expert_id: ObjectId
+    from_: datetime
+    until: datetime
+    client_id: ObjectId
+    session_id: ObjectId
+    service_session_id: ObjectId
+    claimed_at: datetime
+    request_key: str | None = None
+    id: ObjectId
+
+    def entry(self) -> Document:
+        entry = {
+            "claimId": self.id,
+            "owner": "session",
+            "from": self.from_,
+            "until": self.until,
+            "clientId": self.client_id,
+            "sessionId": self.session_id,
+            "serviceSessionId": self.service_session_id,
+            "claimedAt": self.claimed_at,
+        }
+        return entry | ({"requestKey": self.request_key} if self.request_key else {})
+
+
+async def claim(store: Store, wanted: Claim, *, ignoring: ObjectId | None = None) -> bool:
+    """Take the minutes if they are free; the guard of L3. Drops what has ended in the same write.
+
+    ``ignoring`` is the claim of the session that is being moved. A repeat after a lost answer refuses itself: the
+    caller finds its own claim among :func:`in_the_way`.
+    """
+    overlap: dict[str, Any] = {"from": {"$lt": wanted.until}, "until": {"$gt": wanted.from_}}
+    if ignoring is not None:
+        overlap["claimId"] = {"$ne": ignoring}
+    current = {
+        "$filter": {"input": "$busy", "as": "b", "cond": {"$gt": ["$$b.until", {"$literal": wanted.claimed_at}]}}
+    }
+    return await store.update(
+        "claim",
+        "calendars",
+        {"_id": wanted.expert_id, "busy": {"$not": {"$elemMatch": overlap}}},
+        [{"$set": {"busy": {"$concatArrays": [current, [{"$literal": wanted.entry()}]]}}}],
+    )
+
+
+async def in_the_way(store: Store, wanted: Claim, *, ignoring: ObjectId | None = None) -> list[Document]:
+    """The entries of the calendar that overlap these minutes."""
+    calendar = await store.find_one("read calendar", "calendars", {"_id": wanted.expert_id}, {"busy": 1})
+    return [
+        busy
+        for busy in (calendar or {}).get("busy", [])
+        if busy["from"] < wanted.until and busy["until"] > wanted.from_ and busy["claimId"] != ignoring
+    ]
+
+
+async def release(store: Store, expert_id: ObjectId, claim_id: ObjectId) -> None:
+    await store.update("release", "calendars", {"_id": expert_id}, {"$pull": {"busy": {"claimId": claim_id}}})
+
+
+def service_session(session: Mapping[str, Any], client_id: ObjectId, *, status: str | None = None) -> Document:
+    """The private service session as its session says it should be: its time, its one seat, and what lists look for."""
+    state = status or SERVICE_SESSION_STATUS[session["status"]]
+    seat = {"claimId": session["claimId"], "clientId": client_id, "sessionId": session["sessionId"]}
+    seats = [seat] if state in ("scheduled", "completed") else []
+    listing = {
+        "clientId": client_id,
+        **{name: session[name] for name in _LISTED if name in session},
+    }
+    document = {
+        "sessionType": "individual",
+        "visibility": "private",
+        **{name: session[name] for name in _COPIED if name in session},
+        "maxParticipants": 1,
+        "currentParticipants": len(seats),
+        "seats": seats,
+        "status": state,
+        "listing": listing,
+    }
+    return document
+
+
+_COPIED = ("expertId", "serviceId", "title", "startsAt", "endsAt", "timezone")
+_LISTED = ["sessionId", "status", "paymentStatus", "sessionType", "price", "paidAmount", "refundAmount", "currency", "timeoutAt", "source", "createdTime"]
+
+
+async def insert_service_session(store: Store, session: Mapping[str, Any], client_id: ObjectId) -> None:
+    """BOOK 2a: rev 1; that it is there already is fine."""
+    document = {"_id": session["serviceSessionId"], "rev": 1, **service_session(session, client_id)}
+    try:
+        await store.insert("insert service session", "service_sessions", document)
+    except Duplicate:
+        return
+
+
+async def project(
+    store: Store, session: Mapping[str, Any], client_id: ObjectId, *, status: str | None = None, rev: int | None = None
+) -> None:
+    """PROTOCOL's S(x, n): write the service session of ``session`` unless somebody newer has."""
+    number = session["version"] if rev is None else rev
+    try:
+        await store.update(
+            "project",
+            "service_sessions",
+            {"_id": session["serviceSessionId"], "rev": {"$lt": number}},
+            {"$set": {**service_session(session, client_id, status=status), "rev": number}},
+            upsert=True,
+        )
+    except Duplicate:
+        return

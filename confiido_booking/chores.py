@@ -1,0 +1,126 @@
+"""What the worker does: expire holds, complete what ended, heal what a crash left, archive history.
+
+Everything stays right without it, and several may run: each chore is a command like any other, with its guard in
+its filter.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+from bson import ObjectId
+
+from confiido_booking.actors import Actor
+from confiido_booking.bookings import transitions
+from confiido_booking.bookings.archive import Archive
+from confiido_booking.bookings.context import Context
+from confiido_booking.bookings.guards import Command
+from confiido_booking.bookings.healing import KEEP_FENCES, YOUNG
+from confiido_booking.bookings.statuses import FINISHED
+from confiido_booking.bookings.views import View
+from confiido_booking.doctor import Doctor
+from confiido_booking.errors import Conflict, NotFound
+
+BATCH = 500
+_RECENT = timedelta(hours=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Chores:
+    """``confiido.chores``."""
+
+    context: Context
+    archive: Archive
+
+    async def once(self) -> dict[str, int]:
+        """Do all that is due. How many of each."""
+        return {
+            "expired": await self.expire_holds(),
+            "completed": await self.complete_ended(),
+            "healed": await self.heal_recent(),
+            "archived": await self.archive_history(),
+            "pruned": await self.prune_fences(),
+        }
+
+    async def forever(self) -> None:
+        """Until cancelled. Archiving and pruning read much, so they run once an hour."""
+        interval = self.context.settings.worker_interval_seconds
+        rounds = 0
+        while True:
+            await self.expire_holds()
+            await self.complete_ended()
+            await self.heal_recent()
+            if rounds % max(1, int(3600 / interval)) == 0:
+                await self.archive_history()
+                await self.prune_fences()
+            rounds += 1
+            await asyncio.sleep(interval)
+
+    async def expire_holds(self) -> int:
+        now = self.context.clock()
+        query = {"listing.status": "pending", "listing.timeoutAt": {"$lte": now}}
+        due = await self.context.store.find("find holds", "service_sessions", query, {"listing": 1}, limit=BATCH)
+        expired = 0
+        for entry in due:
+            booking_id = await self._booking_id(entry["listing"]["clientId"])
+            if booking_id and await self.context.healing.expire(booking_id, entry["listing"]["sessionId"], now):
+                expired += 1
+        return expired
+
+    async def complete_ended(self) -> int:
+        """Confirmed sessions that ended ``complete_after_hours`` ago; off where that is unset."""
+        hours = self.context.settings.complete_after_hours
+        if hours is None:
+            return 0
+        now = self.context.clock()
+        cutoff = now - timedelta(hours=hours)
+        query = {"listing.status": "confirmed", "startsAt": {"$lte": cutoff}, "endsAt": {"$lte": cutoff}}
+        due = await self.context.store.find("find ended", "service_sessions", query, {"listing": 1}, limit=BATCH)
+        completed = 0
+        for entry in due:
+            booking_id = await self._booking_id(entry["listing"]["clientId"])
+            if booking_id is None:
+                continue
+            command = Command(action="complete", actor=Actor.system(), now=now)
+            try:
+                await transitions.complete(self.context, booking_id, entry["listing"]["sessionId"], command, View.HEAD)
+            except (Conflict, NotFound):
+                continue  # somebody cancelled or completed it meanwhile
+            completed += 1
+        return completed
+
+    async def heal_recent(self) -> int:
+        """Half-done commands of the last hours: claims nothing stands on, service sessions that lag behind."""
+        now = self.context.clock()
+        window = {"$gte": now - _RECENT, "$lte": now - YOUNG}
+        recent = {"busy": {"$elemMatch": {"owner": "session", "claimedAt": window}}}
+        healed = 0
+        for calendar in await self.context.store.find("find claims", "calendars", recent, limit=BATCH):
+            for busy in calendar["busy"]:
+                if busy["owner"] == "session" and now - _RECENT <= busy["claimedAt"] <= now - YOUNG:
+                    healed += await self.context.healing.heal(busy, calendar["_id"], now)
+        report = await Doctor(self.context).repair(since=now - _RECENT)
+        return healed + report.repaired
+
+    async def archive_history(self) -> int:
+        now, age = self.context.clock(), timedelta(days=self.context.settings.archive_after_days)
+        old = {"status": {"$in": sorted(FINISHED)}, "updatedTime": {"$lte": now - age}}
+        query = {"sessions": {"$elemMatch": old}}
+        found = await self.context.store.find("find history", "bookings", query, {"clientId": 1}, limit=BATCH)
+        return sum([await self.archive.client(booking["clientId"], now=now, older_than=age) for booking in found])
+
+    async def prune_fences(self) -> int:
+        """Claims abandoned more than a day ago: nobody sleeps so long."""
+        now = self.context.clock()
+        oldest = ObjectId.from_datetime(now - KEEP_FENCES)
+        result = await self.context.store.run(
+            "prune fences",
+            lambda: self.context.store.collection("bookings").update_many(
+                {"abandonedClaims": {"$lt": oldest}}, {"$pull": {"abandonedClaims": {"$lt": oldest}}}
+            ),
+        )
+        return result.modified_count
+
+    async def _booking_id(self, client_id: ObjectId) -> ObjectId | None:
+        found = await self.context.store.find_one("find booking", "bookings", {"clientId": client_id}, {"_id": 1})
+        return found["_id"] if found else None

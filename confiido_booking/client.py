@@ -1,0 +1,137 @@
+"""The whole library behind one object."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from beanie import init_beanie
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from confiido_booking.bookings.archive import INDEXES as ARCHIVE_INDEXES
+from confiido_booking.bookings.archive import Archive
+from confiido_booking.bookings.context import Context
+from confiido_booking.bookings.models import Booking
+from confiido_booking.bookings.service import Bookings
+from confiido_booking.calendar.models import Calendar, ServiceSession
+from confiido_booking.calendar.service import Calendars
+from confiido_booking.chores import Chores
+from confiido_booking.database.store import Document, Store
+from confiido_booking.doctor import Doctor
+from confiido_booking.errors import Unavailable
+from confiido_booking.experts.models import Expert
+from confiido_booking.experts.service import Experts
+from confiido_booking.idempotency import INDEXES as IDEMPOTENCY_INDEXES
+from confiido_booking.idempotency import IdempotencyKeys
+from confiido_booking.settings import Settings
+from confiido_booking.times import Clock, utc_now
+
+MODELS: list[Any] = [Booking, ServiceSession, Calendar, Expert]
+OTHER_INDEXES = {"booking_archive": ARCHIVE_INDEXES, "idempotency_keys": IDEMPOTENCY_INDEXES}
+DEFAULT_DATABASE = "confiido"
+
+
+@dataclass(frozen=True, slots=True)
+class Confiido:
+    """A connection to one database, and everything that can be done there.
+
+    ``async with Confiido.connect(uri) as confiido: …``
+    """
+
+    store: Store
+    settings: Settings
+    clock: Clock
+    experts: Experts
+    calendar: Calendars
+    bookings: Bookings
+    idempotency: IdempotencyKeys
+    doctor: Doctor
+    chores: Chores
+
+    _bound: ClassVar[list[tuple[AsyncMongoClient[Document], str]]] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls,
+        uri: str | None = None,
+        *,
+        database: str | None = None,
+        settings: Settings | None = None,
+        clock: Clock = utc_now,
+    ) -> AsyncIterator[Self]:
+        """Connect to the server at ``uri`` (default: ``MONGODB_URI``); its path names the database, else ``confiido``.
+
+        Beanie binds its document classes to one database in a process, so a second connection to another database
+        is refused while the first is open.
+
+        Raises:
+            Unavailable: no URI, or no server there.
+            RuntimeError: another database is open in this process.
+        """
+        settings = settings or Settings()
+        if uri is None:
+            if settings.mongodb_uri is None:
+                raise Unavailable("MONGODB_URI is not set")
+            uri = settings.mongodb_uri.get_secret_value()
+        name = database or parse_uri(uri, validate=False, warn=True).get("database") or DEFAULT_DATABASE
+        client: AsyncMongoClient[Document] = AsyncMongoClient(
+            uri,
+            document_class=dict,
+            tz_aware=True,
+            serverSelectionTimeoutMS=5000,
+            connectTimeoutMS=5000,
+            socketTimeoutMS=30000,
+            appname="confiido-booking",
+            uuidRepresentation="standard",
+        )
+        if cls._bound and cls._bound[-1][1] != name:
+            await client.close()
+            raise RuntimeError(f"This process is connected to the database {cls._bound[-1][1]!r} already")
+        cls._bound.append((client, name))
+        try:
+            try:
+                await init_beanie(database=client[name], document_models=MODELS, skip_indexes=True)
+            except PyMongoError as error:
+                raise Unavailable() from error
+            yield cls.over(Store(client, name), settings, clock)
+        finally:
+            cls._bound.remove((client, name))
+            await client.close()
+
+    @classmethod
+    def over(cls, store: Store, settings: Settings, clock: Clock) -> Self:
+        experts = Experts(store, settings, clock)
+        calendar = Calendars(store, clock, experts)
+        context = Context(store, settings, clock, experts, calendar)
+        return cls(
+            store=store,
+            settings=settings,
+            clock=clock,
+            experts=experts,
+            calendar=calendar,
+            bookings=Bookings(context),
+            idempotency=IdempotencyKeys(store, clock),
+            doctor=Doctor(context),
+            chores=Chores(context, Archive(store)),
+        )
+
+    async def ensure_indexes(self) -> list[str]:
+        """Create what indexes are missing; they are declared on the models. Returns ``collection.index`` names."""
+        made: list[str] = []
+        for name, indexes in [
+            *(
+                (model.get_collection_name(), model.Settings.indexes)
+                for model in MODELS
+                if hasattr(model.Settings, "indexes")
+            ),
+            *OTHER_INDEXES.items(),
+        ]:
+            made += [f"{name}.{index}" for index in await self.store.create_indexes(name, indexes)]
+        return made
+
+    async def ping(self) -> None:
+        """Raises Unavailable where the store does not answer."""
+        await self.store.run("ping", lambda: self.store.database.command("ping"))

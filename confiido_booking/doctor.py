@@ -1,0 +1,293 @@
+"""Examination and repair: every law that a document can show, checked over the whole store (PROTOCOL, DOCTOR).
+
+What a half-done command left behind is finished or undone; what only a person can settle is named. A finding
+younger than :data:`~confiido_booking.bookings.healing.YOUNG` is none: its command may still be under way.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+from bson import Decimal128, ObjectId
+
+from confiido_booking.bookings import totals
+from confiido_booking.bookings.context import Context
+from confiido_booking.bookings.guards import stamped
+from confiido_booking.bookings.healing import YOUNG
+from confiido_booking.bookings.rules import is_lapsed
+from confiido_booking.bookings.statuses import ACTIVE
+from confiido_booking.calendar import claims
+from confiido_booking.database.store import Document
+
+BATCH = 200
+Cure = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be. ``kind`` is stable; without a ``cure`` a person has to settle it."""
+
+    kind: str
+    subject: str
+    sentence: str
+    cure: Cure | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """``findings``: what is wrong still. ``due``: lapsed holds that nothing has swept, which is no fault."""
+
+    findings: Sequence[Finding]
+    repaired: int = 0
+    due: int = 0
+    bookings: int = 0
+    sessions: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        return not self.findings
+
+
+@dataclass(slots=True)
+class _Round:
+    """One walk through the store."""
+
+    now: datetime
+    findings: list[Finding] = field(default_factory=list)
+    holds: list[Cure] = field(default_factory=list)
+    bookings: int = 0
+    sessions: int = 0
+
+    def add(self, kind: str, subject: object, sentence: str, cure: Cure | None = None) -> None:
+        self.findings.append(Finding(kind, str(subject), sentence, cure))
+
+
+@dataclass(frozen=True, slots=True)
+class Doctor:
+    """``confiido.doctor``."""
+
+    context: Context
+
+    async def examine(self, *, since: datetime | None = None) -> Report:
+        """Look, and change nothing. ``since``: only bookings written after it, and no calendars."""
+        seen = await self._walk(since)
+        return Report(findings=seen.findings, due=len(seen.holds), bookings=seen.bookings, sessions=seen.sessions)
+
+    async def repair(self, *, since: datetime | None = None) -> Report:
+        """Finish or undo what can be, in PROTOCOL's order, until a walk finds nothing more to do."""
+        repaired = 0
+        for _ in range(3):
+            seen = await self._walk(since)
+            cures = [*seen.holds, *(finding.cure for finding in seen.findings if finding.cure)]
+            if not cures:
+                break
+            for cure in cures:
+                await cure()
+            repaired += len(cures)
+        after = await self.examine(since=since)
+        return Report(
+            findings=after.findings, repaired=repaired, due=after.due, bookings=after.bookings, sessions=after.sessions
+        )
+
+    async def _walk(self, since: datetime | None) -> _Round:
+        seen = _Round(self.context.clock())
+        calendars = {calendar["_id"]: calendar async for calendar in self._all("calendars", {})}
+        async for booking in self._all("bookings", {"updatedAt": {"$gte": since}} if since else {}):
+            seen.bookings += 1
+            seen.sessions += len(booking["sessions"])
+            self._check_holds(seen, booking)
+            self._check_totals(seen, booking)
+            self._check_overlaps(seen, booking)
+            self._check_claims(seen, booking, calendars)
+            await self._check_service_sessions(seen, booking)
+        if since is None:
+            for calendar in calendars.values():
+                await self._check_calendar(seen, calendar)
+            await self._check_orphans(seen)
+            await self._check_experts(seen, calendars)
+        return seen
+
+    async def _all(self, collection: str, query: Mapping[str, Any]) -> AsyncIterator[Document]:
+        """Every document, in batches by ``_id``, so that nothing large is held."""
+        last: Any = None
+        while True:
+            after = {"_id": {"$gt": last}} if last is not None else {}
+            batch = await self.context.store.find(
+                "walk", collection, {**query, **after}, sort=[("_id", 1)], limit=BATCH
+            )
+            for document in batch:
+                yield document
+            if len(batch) < BATCH:
+                return
+            last = batch[-1]["_id"]
+
+    def _check_holds(self, seen: _Round, booking: Document) -> None:
+        for session in booking["sessions"]:
+            if is_lapsed(session, seen.now):
+                seen.holds.append(_bound(self.context.healing.expire, booking["_id"], session["sessionId"], seen.now))
+
+    def _check_totals(self, seen: _Round, booking: Document) -> None:
+        """L2, as the store has it."""
+        expected = totals.of(map(totals.line, booking["sessions"]), booking["archived"]["sums"])
+        count = len(booking["sessions"]) + booking["archived"]["sessions"]
+        spent = expected.get(booking.get("currency", ""), {}).get("booked", Decimal(0))
+        stored = {
+            code: {name: _exact(value) for name, value in sums.items()} for code, sums in booking["totals"].items()
+        }
+        if (stored, booking["totalSessions"], _exact(booking["totalSpent"])) != (expected, count, spent):
+            seen.add(
+                "totals",
+                booking["_id"],
+                "The totals are not those of the sessions",
+                _bound(
+                    self.context.store.update,
+                    "recompute totals",
+                    "bookings",
+                    {"_id": booking["_id"]},
+                    [{"$set": stamped(seen.now)}, *totals.stages()],
+                ),
+            )
+
+    def _check_overlaps(self, seen: _Round, booking: Document) -> None:
+        """L4."""
+        active = [
+            s
+            for s in booking["sessions"]
+            if s["status"] in ACTIVE and not is_lapsed(s, seen.now) and not s.get("conflict")
+        ]
+        for one, other in pairwise(sorted(active, key=lambda session: session["startsAt"])):
+            if other["startsAt"] < one["endsAt"]:
+                seen.add("client_overlap", other["sessionId"], f"Overlaps the client's session {one['sessionId']}")
+
+    def _check_claims(self, seen: _Round, booking: Document, calendars: Mapping[ObjectId, Document]) -> None:
+        """L3: an active session stands on its claim."""
+        for session in booking["sessions"]:
+            if session["status"] not in ACTIVE or is_lapsed(session, seen.now) or session["endsAt"] <= seen.now:
+                continue
+            if "claimId" not in session or session.get("conflict"):
+                continue
+            busy = calendars.get(session["expertId"], {}).get("busy", [])
+            if not any(entry["claimId"] == session["claimId"] for entry in busy) and not _is_young(session, seen.now):
+                seen.add(
+                    "claim_missing", session["sessionId"], "An active session has no minutes in its expert's calendar"
+                )
+
+    async def _check_service_sessions(self, seen: _Round, booking: Document) -> None:
+        """L3, L5: the service session says what its session says."""
+        private = [s for s in booking["sessions"] if "serviceSessionId" in s and "claimId" in s]
+        ids = [session["serviceSessionId"] for session in private]
+        found = await self._by_id("service_sessions", ids)
+        for session in private:
+            expected = claims.service_session(session, booking["clientId"])
+            stored = found.get(session["serviceSessionId"])
+            if stored is not None and all(stored.get(name) == value for name, value in expected.items()):
+                continue
+            if not _is_young(session, seen.now):
+                sentence = "The service session does not say what its session says"
+                seen.add("drift", session["sessionId"], sentence, _bound(self._rewrite, session, booking["clientId"]))
+
+    async def _rewrite(self, session: Document, client_id: ObjectId) -> None:
+        """S of the present state; where the same version wrote something else, over it."""
+        await claims.project(self.context.store, session, client_id)
+        await self.context.store.update(
+            "rewrite service session",
+            "service_sessions",
+            {"_id": session["serviceSessionId"], "rev": session["version"]},
+            {"$set": claims.service_session(session, client_id)},
+        )
+
+    async def _check_calendar(self, seen: _Round, calendar: Document) -> None:
+        """L3: no two claims overlap, and on each a session stands."""
+        busy = [entry for entry in calendar["busy"] if entry["owner"] == "session"]
+        for one, other in pairwise(sorted(busy, key=lambda entry: entry["from"])):
+            if other["from"] < one["until"]:
+                seen.add(
+                    "expert_overlap", calendar["_id"], f"The claims {one['claimId']} and {other['claimId']} overlap"
+                )
+        bookings = await self._by_client([entry["clientId"] for entry in busy])
+        for entry in busy:
+            sessions = bookings.get(entry["clientId"], {}).get("sessions", [])
+            standing = next((s for s in sessions if s.get("claimId") == entry["claimId"]), None)
+            if standing is not None and standing["status"] != "cancelled":
+                continue
+            if entry["claimedAt"] <= seen.now - YOUNG:
+                cure = _bound(self.context.healing.heal, entry, calendar["_id"], seen.now)
+                seen.add("orphaned_claim", entry["claimId"], "Minutes are claimed that no session stands on", cure)
+
+    async def _check_orphans(self, seen: _Round) -> None:
+        """A service session of a booking that never came to be."""
+        batch: list[Document] = []
+        async for event in self._all(
+            "service_sessions", {"status": {"$in": ["scheduled", "draft"]}, "visibility": "private"}
+        ):
+            batch.append(event)
+            if len(batch) == BATCH:
+                await self._check_orphan_batch(seen, batch)
+                batch = []
+        await self._check_orphan_batch(seen, batch)
+
+    async def _check_orphan_batch(self, seen: _Round, events: Sequence[Document]) -> None:
+        bookings = await self._by_client([event["listing"]["clientId"] for event in events])
+        archived = await self._by_id("booking_archive", [event["listing"]["sessionId"] for event in events])
+        for event in events:
+            listing = event["listing"]
+            sessions = bookings.get(listing["clientId"], {}).get("sessions", [])
+            known = any(session["sessionId"] == listing["sessionId"] for session in sessions)
+            created = listing.get("createdTime")
+            if known or listing["sessionId"] in archived or (created is not None and created > seen.now - YOUNG):
+                continue
+            cure = _bound(self._bury, event, seen.now)
+            seen.add("orphaned_service_session", event["_id"], "A service session has no session", cure)
+
+    async def _bury(self, event: Document, now: datetime) -> None:
+        """FENCE, S(canceled), release."""
+        listing, seats = event["listing"], event["seats"]
+        ghost: Document = {
+            "serviceSessionId": event["_id"],
+            "sessionId": listing["sessionId"],
+            "claimId": seats[0]["claimId"] if seats else ObjectId(),
+            "expertId": event["expertId"],
+            "status": "cancelled",
+        }
+        if await self.context.healing.fence(listing["clientId"], ghost["claimId"], now):
+            await claims.project(self.context.store, ghost, listing["clientId"], rev=claims.CANCELED_REV)
+            await claims.release(self.context.store, ghost["expertId"], ghost["claimId"])
+
+    async def _check_experts(self, seen: _Round, calendars: Mapping[ObjectId, Document]) -> None:
+        async for expert in self._all("experts", {}):
+            if expert["_id"] not in calendars:
+                cure = _bound(
+                    self.context.store.update,
+                    "make calendar",
+                    "calendars",
+                    {"_id": expert["_id"]},
+                    {"$setOnInsert": {"busy": []}},
+                    upsert=True,
+                )
+                seen.add("calendar_missing", expert["_id"], "The expert has no calendar", cure)
+
+    async def _by_client(self, ids: Sequence[ObjectId]) -> dict[ObjectId, Document]:
+        query = {"clientId": {"$in": list(set(ids))}}
+        columns = {"clientId": 1, "sessions.sessionId": 1, "sessions.claimId": 1, "sessions.status": 1}
+        found = await self.context.store.find("walk", "bookings", query, columns) if ids else []
+        return {booking["clientId"]: booking for booking in found}
+
+    async def _by_id(self, collection: str, ids: Sequence[ObjectId]) -> dict[ObjectId, Document]:
+        found = await self.context.store.find("walk", collection, {"_id": {"$in": list(ids)}}) if ids else []
+        return {document["_id"]: document for document in found}
+
+
+def _bound(function: Callable[..., Awaitable[object]], *args: Any, **kwargs: Any) -> Cure:
+    return lambda: function(*args, **kwargs)
+
+
+def _is_young(session: Mapping[str, Any], now: datetime) -> bool:
+    touched = session.get("updatedTime")
+    return touched is not None and touched > now - YOUNG
+
+
+def _exact(value: Any) -> Decimal:
+    return value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
