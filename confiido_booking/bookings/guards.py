@@ -17,7 +17,7 @@ from bson.binary import UuidRepresentation
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import totals
 from confiido_booking.bookings.rules import MAX_HISTORY, TRANSITIONS
-from confiido_booking.bookings.statuses import ACTIVE
+from confiido_booking.bookings.statuses import ACTIVE, SessionStatus
 from confiido_booking.ids import new_reference
 
 Expression = Any
@@ -50,11 +50,6 @@ class Command:
         return entry
 
 
-def alive(now: datetime) -> Filter:
-    """Not a lapsed hold; a confirmed session may carry the deadline of the hold it once was."""
-    return {"$or": [{"status": {"$ne": "pending"}}, {"timeoutAt": {"$not": {"$lte": now}}}]}
-
-
 def owned(booking_id: ObjectId, actor: Actor) -> tuple[Filter, Filter]:
     """L10 as filters: of the document, and of the session in it."""
     document: Filter = {"_id": booking_id}
@@ -68,18 +63,24 @@ def on_session(
 ) -> Filter:
     """The filter of a command on one session: whose, in which status, which version, and not done before.
 
+    A pending session counts only while its hold lives; a confirmed one may carry the deadline of the hold it once was.
     ``extra`` are further conditions on the session.
     """
     document, session = owned(booking_id, command.actor)
-    transition = TRANSITIONS[command.action]
-    session |= {"sessionId": session_id, "history.key": {"$ne": command.key}}
-    if command.action != "patch":
-        session["status"] = {"$in": sorted(transition.sources)}
-        if command.action != "expire":
-            session |= alive(command.now)
+    session |= {"sessionId": session_id, "history.key": {"$ne": command.key}, **(extra or {})}
     if command.if_version is not None:
         session["version"] = command.if_version
-    return document | {"sessions": {"$elemMatch": session | dict(extra or {})}}
+    if command.action == "patch":
+        return document | {"sessions": {"$elemMatch": session}}
+    sources = TRANSITIONS[command.action].sources
+    ways = []
+    if SessionStatus.PENDING in sources:
+        hold = {} if command.action == "expire" else {"timeoutAt": {"$not": {"$lte": command.now}}}
+        ways.append({**session, "status": SessionStatus.PENDING.value, **hold})
+    if others := sorted(sources - {SessionStatus.PENDING}):
+        ways.append({**session, "status": {"$in": others}})
+    elements: list[Filter] = [{"sessions": {"$elemMatch": way}} for way in ways]
+    return document | (elements[0] if len(elements) == 1 else {"$or": elements})
 
 
 def overlapping(starts_at: datetime, ends_at: datetime, *, other_than: ObjectId | None = None) -> Filter:

@@ -35,9 +35,7 @@ CLOSED_REQUEST: dict[str, Any] = {
     }
 }
 _PAID_AMOUNT = {"$ifNull": ["$$s.paidAmount", {"$literal": Decimal128("0")}]}
-_REFUND_IS_PLAIN = {  # nothing was paid, or no tiers: all that was paid comes back
-    "$and": [{"$or": [{"paidAmount": {"$lte": Decimal128("0")}}, {"policy.cancellation.tiers.0": {"$exists": False}}]}]
-}
+_NOTHING_PAID = {"paidAmount": {"$lte": Decimal128("0")}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,8 +159,8 @@ async def expire(context: Context, booking_id: ObjectId, session_id: ObjectId, c
 
 
 async def cancel(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View) -> Change:
-    """One update, but for a client's cancellation of a paid session under a tiered policy: its refund is rounded in
-    Python, so it is read first and the update stands on the version that was read."""
+    """One update, but for a client's cancellation of a paid session: its refund is rounded in Python, so it is read
+    first and the update stands on the version that was read."""
     now, role = command.now, command.actor.role
     fields: dict[str, Any] = {
         "cancelledBy": {Role.CLIENT: "client", Role.EXPERT: "expert", Role.ADMIN: "admin"}.get(role, "system"),
@@ -178,7 +176,7 @@ async def cancel(context: Context, booking_id: ObjectId, session_id: ObjectId, c
         return await transition(context, booking_id, session_id, command, view, plan)
     in_time = {"clientCancelUntil": {"$not": {"$lte": now}}, "startsAt": {"$not": {"$lte": now}}}
     change = await decide(
-        context, booking_id, session_id, command, view, replace(plan, guard=in_time | _REFUND_IS_PLAIN)
+        context, booking_id, session_id, command, view, replace(plan, guard=in_time | _NOTHING_PAID)
     )
     if change is not None:
         return change
