@@ -93,7 +93,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _announce(settings: Settings) -> None:
-    engine = "server of MONGODB_URI" if settings.mongodb_uri else f"embedded engine in {settings.data_dir}"
+    engine = f"embedded engine in {settings.data_dir}" if settings.embedded else "server of MONGODB_URI"
     log.info("started", engine=engine, environment=settings.env)
     if settings.trust_client_payments:
         log.warning("CONFIIDO_TRUST_CLIENT_PAYMENTS is on: complete-payment believes every client")

@@ -62,10 +62,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged")
 
     complete_after_hours: float | None = Field(
-        None, ge=0, description="The worker completes sessions so long after their end; unset: never"
+        None, ge=0, le=87600, description="The worker completes sessions so long after their end; unset: never"
     )
-    archive_after_days: float = Field(30, ge=0, description="The worker archives sessions finished so long ago")
-    worker_interval_seconds: float = Field(15, gt=0, description="How often the worker looks for what is due")
+    archive_after_days: float = Field(
+        30, ge=0, le=36500, description="The worker archives sessions finished so long ago"
+    )
+    worker_interval_seconds: float = Field(15, gt=0, le=86400, description="How often the worker looks for what is due")
 
     @model_validator(mode="after")
     def _safe_in_production(self) -> Self:

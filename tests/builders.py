@@ -3,16 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import cycle
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bson import ObjectId
 
-from confiido_booking.actors import Actor
-from confiido_booking.experts.models import Expert
-
-if TYPE_CHECKING:
-    from confiido_booking.client import Confiido
+from confiido_booking import Actor, Confiido, Expert, ExpertInput
 
 MONDAY = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # when every test begins, unless it says otherwise
 
@@ -78,10 +73,8 @@ def offer(
     }
 
 
-async def make_expert(confiido: "Confiido", **overrides: object) -> Expert:
+async def make_expert(confiido: Confiido, **overrides: object) -> Expert:
     """An active expert who can be booked at any time: video 30 (20 INR) and 60 minutes (35 INR), chat 30 (10 INR)."""
-    from confiido_booking.experts.service import ExpertInput
-
     profile: dict[str, object] = {
         "user_id": ObjectId(),
         "expert_user_id": new_number(),

@@ -6,18 +6,14 @@ dropped when the test ends.
 
 import os
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
+from confiido_booking import Confiido, Settings
 from confiido_booking.database.embedded import EmbeddedEngine
 from confiido_booking.database.store import Store
-from confiido_booking.settings import Settings
 from tests.builders import Clock, with_database
-
-if TYPE_CHECKING:
-    from confiido_booking.client import Confiido
 
 SERVER = os.environ.get("MONGODB_URI")
 SECRET = "a secret that only the tests know, 32 letters and more"
@@ -68,23 +64,21 @@ def settings(uri: str) -> Settings:
 
 
 @pytest.fixture
-async def connected(uri: str, settings: Settings, clock: Clock) -> AsyncIterator["Confiido"]:
+async def connected(uri: str, settings: Settings, clock: Clock) -> AsyncIterator[Confiido]:
     """The library on an empty database, without indexes."""
-    from confiido_booking.client import Confiido
-
     async with Confiido.connect(uri, settings=settings, clock=clock) as confiido:
         yield confiido
         await confiido.store.client.drop_database(confiido.store.name)
 
 
 @pytest.fixture
-async def confiido(connected: "Confiido") -> "Confiido":
+async def confiido(connected: Confiido) -> Confiido:
     """The library, ready to be used: indexes made, the clock at :data:`tests.builders.MONDAY`."""
     await connected.ensure_indexes()
     return connected
 
 
 @pytest.fixture
-def store(connected: "Confiido") -> Store:
+def store(connected: Confiido) -> Store:
     """This test's database; the same one as ``confiido.store``."""
     return connected.store

@@ -1,0 +1,32 @@
+# make run    a demo marketplace on http://127.0.0.1:8000, with tokens and a first curl line
+# make test   the whole suite; MONGODB_URI=… runs it on that server, ARGS=… goes to pytest
+# make lint   style and types
+# make bench  the figures of docs/benchmarks.md, on MONGODB_URI
+# Each sets up .venv first, and again only when pyproject.toml or constraints.txt has changed.
+
+PORT ?= 8000
+ARGS ?=
+
+.PHONY: run test lint bench
+
+run: .venv/ready-to-run
+	@.venv/bin/confiido serve --port $(PORT) --demo --with-worker
+
+test: .venv/ready-to-test
+	.venv/bin/pytest -n 2 $(ARGS)
+
+lint: .venv/ready-to-test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy --strict confiido_booking api scripts bench
+
+bench: .venv/ready-to-test
+	.venv/bin/python -m bench $(ARGS)
+
+.venv/ready-to-run: pyproject.toml constraints.txt scripts/setup
+	@scripts/setup api,cli,embedded
+	@touch $@
+
+.venv/ready-to-test: pyproject.toml constraints.txt scripts/setup
+	@scripts/setup dev
+	@touch $@ .venv/ready-to-run
