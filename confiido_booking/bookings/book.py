@@ -17,7 +17,7 @@ from confiido_booking import money
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import guards
 from confiido_booking.bookings.context import Context, wall_fields
-from confiido_booking.bookings.guards import Command
+from confiido_booking.bookings.guards import Command, fresh_key
 from confiido_booking.bookings.models import ActorStamp, Policy, Session
 from confiido_booking.bookings.rules import client_cancel_until, text
 from confiido_booking.bookings.statuses import PaymentStatus, SessionStatus, TimeoutStatus
@@ -58,7 +58,7 @@ async def book(context: Context, wish: Wish, *, actor: Actor, key: str | None, v
     notes = text(wish.notes, "notes") if wish.notes is not None else None
     expert = await context.experts.get(wish.expert)
     starts_at, zone = _decide(context, wish, expert, actor, client, now)
-    command = Command(action="book", actor=actor, now=now, reason=wish.reason, **({"key": key} if key else {}))
+    command = Command(action="book", actor=actor, now=now, reason=wish.reason, key=key or fresh_key())
     session = _session(context.settings, wish, expert, command, starts_at, zone, notes)
     return await place(context, session, expert, client, command, view)
 

@@ -30,6 +30,11 @@ _BYTES_PER_SESSION = (
 )
 
 
+def fresh_key() -> str:
+    """The key of a command whose caller gave none: it still tells a lost answer from another's command."""
+    return str(ObjectId())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """One command on a session: who does what, when and why. ``key`` marks its effect, so that a repeat finds it."""
@@ -37,7 +42,7 @@ class Command:
     action: str
     actor: Actor
     now: datetime
-    key: str = field(default_factory=lambda: str(ObjectId()))
+    key: str = field(default_factory=fresh_key)
     reason: str | None = None
     if_version: int | None = None
 

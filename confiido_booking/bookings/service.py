@@ -23,7 +23,7 @@ from confiido_booking.bookings import book as booking
 from confiido_booking.bookings import moving, reading, rules, transitions
 from confiido_booking.bookings.book import Wish
 from confiido_booking.bookings.context import Context
-from confiido_booking.bookings.guards import Command
+from confiido_booking.bookings.guards import Command, fresh_key
 from confiido_booking.bookings.reading import SessionFilter, SessionPage, Stats
 from confiido_booking.bookings.views import Change, ClientRef, View, When
 from confiido_booking.database.store import Document
@@ -70,7 +70,7 @@ class Bookings:
 
         Raises:
             NotFound: ``expert_not_found``.
-            Invalid: ``self_booking``, ``session_type_not_offered``, ``starts_in_past``, ``invalid_time``, ``invalid_input``.
+            Invalid: ``self_booking``, ``session_type_not_offered``, ``starts_in_past``, ``invalid_time``.
             Conflict: ``expert_inactive``, ``below_minimum_notice``, ``beyond_horizon``, ``outside_availability``,
                 ``slot_taken`` (:class:`SlotTaken`, with free starts), ``client_busy``, ``too_many_sessions``.
             NotAllowed: an expert books, or a client for somebody else.
@@ -259,7 +259,7 @@ class Bookings:
         if_version: int | None = None,
         view: View = View.WHOLE,
     ) -> Change:
-        """Change notes, expertNotes, internalNotes, meetingLink, location, customFields, source: whose are in SPEC 8."""
+        """Change notes, meeting link, location, custom fields …: who may change which is in SPEC 8."""
         command = await self._command("patch", actor, request_key, if_version)
         return await transitions.patch(self.context, booking_id, session_id, command, view, changes)
 
@@ -330,7 +330,11 @@ class Bookings:
     ) -> Command:
         actor = await self.context.experts.identify(actor)
         checked = rules.text(reason, "reason") if reason else None
-        given = {"key": key} if key else {}
         return Command(
-            action=action, actor=actor, now=self.context.clock(), reason=checked, if_version=if_version, **given
+            action=action,
+            actor=actor,
+            now=self.context.clock(),
+            key=key or fresh_key(),
+            reason=checked,
+            if_version=if_version,
         )

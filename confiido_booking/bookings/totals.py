@@ -6,8 +6,8 @@ sums come from the very array the update produces. ``tests/laws/test_totals.py``
 - ``booked``       Σ price of counted sessions: pending, confirmed, completed, no-show, and a draft that is paid
 - ``paid``         Σ paidAmount of all sessions
 - ``refunded``     Σ refundAmount of all sessions
-- ``outstanding``  Σ price − paidAmount + refundAmount of counted sessions
-- ``refundable``   Σ max(0, refundDue − refundAmount) of cancelled ones; without refundDue all that was paid is due
+- ``outstanding``  Σ price - paidAmount + refundAmount of counted sessions
+- ``refundable``   Σ max(0, refundDue - refundAmount) of cancelled ones; without refundDue all that was paid is due
 
 All per currency; archived sessions are in them through ``archived.sums``. ``totalSpent`` is ``booked`` in the
 booking's own currency.

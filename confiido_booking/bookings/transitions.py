@@ -175,9 +175,7 @@ async def cancel(context: Context, booking_id: ObjectId, session_id: ObjectId, c
     if role is not Role.CLIENT:
         return await transition(context, booking_id, session_id, command, view, plan)
     in_time = {"clientCancelUntil": {"$not": {"$lte": now}}, "startsAt": {"$not": {"$lte": now}}}
-    change = await decide(
-        context, booking_id, session_id, command, view, replace(plan, guard=in_time | _NOTHING_PAID)
-    )
+    change = await decide(context, booking_id, session_id, command, view, replace(plan, guard=in_time | _NOTHING_PAID))
     if change is not None:
         return change
     found = await explain(context, booking_id, session_id, command)

@@ -10,7 +10,21 @@ from bson import ObjectId
 from confiido_booking.bookings.models import Booking, Session
 from confiido_booking.database.store import Document
 
-HEAD = ["clientId", "clientUserId", "clientEmail", "clientName", "bookingReference", "archived", "totalSessions", "totalSpent", "currency", "totals", "createdAt", "updatedAt", "schemaVersion"]
+HEAD = (
+    "clientId",
+    "clientUserId",
+    "clientEmail",
+    "clientName",
+    "bookingReference",
+    "archived",
+    "totalSessions",
+    "totalSpent",
+    "currency",
+    "totals",
+    "createdAt",
+    "updatedAt",
+    "schemaVersion",
+)
 
 
 class View(Enum):
@@ -42,7 +56,8 @@ class Change:
 
     @cached_property
     def booking(self) -> Booking:
-        return Booking.model_validate(self.document)
+        booking: Booking = Booking.model_validate(self.document)
+        return booking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,7 +88,7 @@ def service_session(session: Mapping[str, Any], client_id: ObjectId, *, status: 
         "clientId": client_id,
         **{name: session[name] for name in _LISTED if name in session},
     }
-    document = {
+    return {
         "sessionType": "individual",
         "visibility": "private",
         **{name: session[name] for name in _COPIED if name in session},
@@ -98,11 +98,22 @@ def service_session(session: Mapping[str, Any], client_id: ObjectId, *, status: 
         "status": state,
         "listing": listing,
     }
-    return document
 
 
 _COPIED = ("expertId", "serviceId", "title", "startsAt", "endsAt", "timezone")
-_LISTED = ["sessionId", "status", "paymentStatus", "sessionType", "price", "paidAmount", "refundAmount", "currency", "timeoutAt", "source", "createdTime"]
+_LISTED = (
+    "sessionId",
+    "status",
+    "paymentStatus",
+    "sessionType",
+    "price",
+    "paidAmount",
+    "refundAmount",
+    "currency",
+    "timeoutAt",
+    "source",
+    "createdTime",
+)
 
 
 async def insert_service_session(store: Store, session: Mapping[str, Any], client_id: ObjectId) -> None:

@@ -162,9 +162,10 @@ class Store:
 
 
 def _is_transient(error: BaseException, repeatable: bool) -> bool:
-    if isinstance(error, OperationFailure):
-        if error.code in (_WRITE_CONFLICT, _DEADLOCK) or "database is locked" in str(error):
-            return True  # the server says: not done
+    if isinstance(error, OperationFailure) and (
+        error.code in (_WRITE_CONFLICT, _DEADLOCK) or "database is locked" in str(error)
+    ):
+        return True  # the server says: not done
     if isinstance(error, PyMongoError) and error.has_error_label("TransientTransactionError"):
         return True
     if isinstance(error, ServerSelectionTimeoutError):

@@ -41,7 +41,7 @@ class SessionTypeInput(_Input):
 
 
 class ExpertInput(_Input):
-    """What may be written of an expert; only the fields given change. Buffers and notice in minutes, horizon in days."""
+    """What may be written of an expert; only what is given changes. Buffers, notice in minutes, horizon in days."""
 
     user_id: Id | None = None
     expert_user_id: Annotated[str, Field(pattern=r"^\d{4}$")] | None = None
@@ -95,7 +95,7 @@ class Experts:
         fields = self._fields(profile)
         if "userId" in fields and await self._find({"userId": fields["userId"]}):
             raise Conflict("This user is an expert already", code="expert_exists")
-        expert = Expert.model_validate({"timezone": self.settings.timezone, **fields})
+        expert = _expert({"timezone": self.settings.timezone, **fields})
         expert.id = ObjectId()
         expert.created_at = expert.updated_at = self.clock()
         await self.store.insert("insert calendar", "calendars", {"_id": expert.id, "busy": []})
@@ -120,7 +120,7 @@ class Experts:
         document = await self.store.find_and_update("update expert", "experts", {"_id": expert_id}, {"$set": fields})
         if document is None:
             raise _not_found()
-        return Expert.model_validate(document)
+        return _expert(document)
 
     async def get(self, key: str | ObjectId) -> Expert:
         """By the expert's ``_id``, the user account's ``_id``, or the 4-digit number (SPEC 6).
@@ -131,7 +131,7 @@ class Experts:
         if isinstance(key, str) and len(key) == 4 and key.isascii() and key.isdigit():
             found = await self._find({"expertUserId": key})
             if len(found) == 1:
-                return Expert.model_validate(found[0])
+                return _expert(found[0])
             raise _not_found()
         if isinstance(key, str):
             if not (len(key) == 24 and ObjectId.is_valid(key)):
@@ -141,7 +141,7 @@ class Experts:
         best = next((document for document in found if document["_id"] == key), None) or next(iter(found), None)
         if best is None:
             raise _not_found()
-        return Expert.model_validate(best)
+        return _expert(best)
 
     async def own(self, actor: Actor) -> Expert:
         """The profile of the acting expert. Raises NotAllowed for anybody else, NotFound where there is none yet."""
@@ -150,7 +150,7 @@ class Experts:
         found = await self._find({"userId": actor.id})
         if not found:
             raise _not_found()
-        return Expert.model_validate(found[0])
+        return _expert(found[0])
 
     async def put_own(self, actor: Actor, changes: ExpertInput) -> Expert:
         """Change the own profile."""
@@ -161,7 +161,7 @@ class Experts:
     async def directory(self) -> list[Expert]:
         """The active experts, at most 1,000, by name."""
         found = await self.store.find("list experts", "experts", {"isActive": True}, sort=[("name", 1)], limit=1000)
-        return [Expert.model_validate(document) for document in found]
+        return [_expert(document) for document in found]
 
     async def many(self, ids: list[ObjectId]) -> dict[ObjectId, Document]:
         """Raw profiles by ``_id``, for lists that show them."""
@@ -231,6 +231,11 @@ def expert_input(fields: Document) -> ExpertInput:
     except ValidationError as error:
         errors = [FieldError(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_input=False)]
         raise Invalid(errors=errors) from None
+
+
+def _expert(document: Document) -> Expert:
+    expert: Expert = Expert.model_validate(document)
+    return expert
 
 
 def _twice() -> FieldError:
