@@ -92,7 +92,7 @@ def open_windows(expert: Bookable, first: date, last: date) -> list[Span]:
 
     A window's edge that the clock skips is the first instant after the gap; one that occurs twice means the first.
     """
-    first, last = first - _DAY, last + _DAY  # hours of the day before may run past midnight
+    first -= _DAY  # its hours may run past midnight
     tz = times.zone(expert.timezone)
     if expert.availability is None:
         return [Span(times.edge(first, time(), tz), times.edge(last + _DAY, time(), tz))]

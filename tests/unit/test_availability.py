@@ -115,7 +115,9 @@ def test_a_date_has_one_exception() -> None:
 
 
 def test_hours_are_bounded_in_number() -> None:
-    days = [{"date": f"{date(2026, 1, 1) + timedelta(days=n)}"} for n in range(MAX_EXCEPTIONS + 1)]
+    days: list[dict[str, object]] = [
+        {"date": f"{date(2026, 1, 1) + timedelta(days=n)}"} for n in range(MAX_EXCEPTIONS + 1)
+    ]
 
     with pytest.raises(ValidationError, match="at most 50"):
         hours(*[period(active=False)] * (MAX_PERIODS + 1))
