@@ -20,18 +20,19 @@ from confiido_booking.bookings.context import Context, wall_fields
 from confiido_booking.bookings.guards import Command, fresh_key
 from confiido_booking.bookings.models import ActorStamp, Policy, Session
 from confiido_booking.bookings.rules import client_cancel_until, text
-from confiido_booking.bookings.statuses import PaymentStatus, SessionStatus, TimeoutStatus
+from confiido_booking.bookings.statuses import Medium, PaymentStatus, SessionStatus, TimeoutStatus
 from confiido_booking.bookings.views import HEAD, Change, ClientRef, View, When, projection
 from confiido_booking.calendar import claims
 from confiido_booking.calendar import rules as calendar_rules
 from confiido_booking.calendar.claims import Claim
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document, Duplicate
-from confiido_booking.errors import ClientBusy, Conflict, Invalid, NotAllowed, SlotTaken
+from confiido_booking.errors import ClientBusy, Conflict, FieldError, Invalid, NotAllowed, SlotTaken
 from confiido_booking.experts.models import Expert
 from confiido_booking.experts.service import offer
 from confiido_booking.ids import new_claim_id
 from confiido_booking.settings import Settings
+from confiido_booking.times import MAX_DURATION, MIN_DURATION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +56,11 @@ class Wish:
 async def book(context: Context, wish: Wish, *, actor: Actor, key: str | None, view: View) -> Change:
     now = context.clock()
     client = whose(actor, wish.client)
-    notes = text(wish.notes, "notes") if wish.notes is not None else None
+    _check_input(wish)
     expert = await context.experts.get(wish.expert)
     starts_at, zone = _decide(context, wish, expert, actor, client, now)
     command = Command(action="book", actor=actor, now=now, reason=wish.reason, key=key or fresh_key())
-    session = _session(context.settings, wish, expert, command, starts_at, zone, notes)
+    session = _session(context.settings, wish, expert, command, starts_at, zone)
     return await place(context, session, expert, client, command, view)
 
 
@@ -76,6 +77,25 @@ def whose(actor: Actor, client: ClientRef | None) -> ClientRef:
     if client is None:
         raise Invalid("clientId is needed to book for somebody", code="client_required")
     return client
+
+
+def _check_input(wish: Wish) -> None:
+    """SPEC 6's second check: what was written can be stored, whoever wrote it."""
+    for name, value in (("notes", wish.notes), ("reason", wish.reason), ("source", wish.source)):
+        if value is not None:
+            text(value, name)
+    if wish.referral_source is not None:
+        text(wish.referral_source, "source")
+    if isinstance(wish.duration, bool) or not isinstance(wish.duration, int):
+        raise _invalid("duration", "must be a whole number of minutes")
+    if not MIN_DURATION <= wish.duration <= MAX_DURATION:
+        raise _invalid("duration", f"must be from {MIN_DURATION} to {MAX_DURATION} minutes")
+    if wish.session_type not in set(Medium):
+        raise _invalid("sessionType", "must be video, audio, chat or in-person")
+
+
+def _invalid(field: str, message: str) -> Invalid:
+    return Invalid(f"{field} {message}", errors=[FieldError(field, message)])
 
 
 def _decide(
@@ -103,7 +123,7 @@ def _decide(
 
 
 def _session(
-    settings: Settings, wish: Wish, expert: Expert, command: Command, starts_at: datetime, zone: str, notes: str | None
+    settings: Settings, wish: Wish, expert: Expert, command: Command, starts_at: datetime, zone: str
 ) -> Document:
     """The session as it will be pushed: prices, policy and title are snapshots of now."""
     now, actor = command.now, command.actor
@@ -140,9 +160,9 @@ def _session(
         currency=currency,
         timeout_at=now + settings.hold if held and settings.hold is not None else None,
         timeout_status=TimeoutStatus.ACTIVE if held else None,
-        notes=notes,
-        source=text(wish.source, "source") if wish.source else "website",
-        referral_source=text(wish.referral_source, "source") if wish.referral_source else None,
+        notes=wish.notes,
+        source=wish.source or "website",
+        referral_source=wish.referral_source,
         created_by=ActorStamp(role=actor.role, id=actor.id),
         policy=policy,
         booked_at=now,
@@ -208,6 +228,8 @@ async def take(
     context: Context, claim: Claim, client_id: ObjectId, key: str, *, ignoring: ObjectId | None = None
 ) -> ObjectId | None:
     """BOOK 1: claim; refused, heal what is in the way and claim once more. The claim's id, or None."""
+    if claim.until <= claim.claimed_at and await claims.held_in_the_past(context.store, claim):
+        return None
     for attempt in (1, 2):
         if await claims.claim(context.store, claim, ignoring=ignoring):
             return claim.id

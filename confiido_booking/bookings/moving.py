@@ -21,7 +21,7 @@ from confiido_booking.bookings.views import Change, View, When, projection
 from confiido_booking.calendar import claims
 from confiido_booking.calendar import rules as calendar_rules
 from confiido_booking.database.store import Document
-from confiido_booking.errors import ClientBusy, Conflict, Invalid, NotAllowed, SlotTaken
+from confiido_booking.errors import ClientBusy, Conflict, Invalid, SlotTaken
 from confiido_booking.ids import new_claim_id
 
 MAX_MOVES = 20  # of rescheduleHistory that a session keeps
@@ -120,7 +120,7 @@ async def undo(context: Context, booking_id: ObjectId, session_id: ObjectId, com
 async def _own(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command) -> Found | Change:
     """RESCHEDULE 1: the session as read, if this actor may do this to it."""
     if command.actor.role not in rules.TRANSITIONS[command.action].roles:
-        raise NotAllowed("Not authorized to reschedule this session")
+        raise rules.not_allowed(command.action)
     found = await explain(context, booking_id, session_id, command)
     if isinstance(found, Found):
         refusal = rules.why_not(command.action, found.session, command.actor, command.now)

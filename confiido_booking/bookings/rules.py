@@ -11,7 +11,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from confiido_booking.actors import STAFF, Actor, Role
+from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings.models import CancellationPolicy
 from confiido_booking.bookings.statuses import ACTIVE, SessionStatus
 from confiido_booking.errors import BookingError, FieldError, Invalid, NotAllowed, TransitionRefused
@@ -32,14 +32,23 @@ class Transition:
     done: str  # "cannot be <done>"
 
 
-_EXPERT_SIDE = frozenset({Role.EXPERT}) | STAFF
-_ALL = frozenset({Role.CLIENT}) | _EXPERT_SIDE
+_ANYBODY = frozenset(Role)
 S = SessionStatus
 
 TRANSITIONS: dict[str, Transition] = {
-    "confirm": Transition(frozenset({S.PENDING}), S.CONFIRMED, _EXPERT_SIDE, "confirmed"),
-    "expire": Transition(frozenset({S.PENDING}), S.CANCELLED, _ALL, "expired"),
-    "complete": Transition(frozenset({S.CONFIRMED}), S.COMPLETED, _EXPERT_SIDE, "completed"),
+    "confirm": Transition(
+        frozenset({S.PENDING}),
+        S.CONFIRMED,
+        frozenset({Role.EXPERT, Role.ADMIN, Role.SERVICE, Role.PAYMENT}),
+        "confirmed",
+    ),
+    "expire": Transition(frozenset({S.PENDING}), S.CANCELLED, _ANYBODY, "expired"),
+    "complete": Transition(
+        frozenset({S.CONFIRMED}),
+        S.COMPLETED,
+        frozenset({Role.EXPERT, Role.ADMIN, Role.SERVICE, Role.SYSTEM}),
+        "completed",
+    ),
     "no-show": Transition(
         frozenset({S.CONFIRMED}), S.NO_SHOW, frozenset({Role.EXPERT, Role.ADMIN, Role.SYSTEM}), "marked as a no-show"
     ),
@@ -47,7 +56,10 @@ TRANSITIONS: dict[str, Transition] = {
         frozenset({S.COMPLETED, S.NO_SHOW}), S.CONFIRMED, frozenset({Role.EXPERT, Role.ADMIN}), "set back to confirmed"
     ),
     "cancel": Transition(
-        frozenset({S.REQUESTED, S.QUOTED, S.PENDING, S.CONFIRMED, S.DRAFT}), S.CANCELLED, _ALL, "cancelled"
+        frozenset({S.REQUESTED, S.QUOTED, S.PENDING, S.CONFIRMED, S.DRAFT}),
+        S.CANCELLED,
+        frozenset({Role.CLIENT, Role.EXPERT, Role.ADMIN, Role.SYSTEM}),
+        "cancelled",
     ),
     "reschedule": Transition(ACTIVE, None, frozenset({Role.EXPERT, Role.ADMIN}), "rescheduled"),
     "request-reschedule": Transition(frozenset({S.CONFIRMED}), None, frozenset({Role.CLIENT}), "rescheduled"),
@@ -58,7 +70,7 @@ TRANSITIONS: dict[str, Transition] = {
         frozenset({Role.CLIENT, Role.ADMIN, Role.SERVICE, Role.PAYMENT}),
         "paid",
     ),
-    "patch": Transition(frozenset(SessionStatus), None, _ALL, "changed"),
+    "patch": Transition(frozenset(SessionStatus), None, _ANYBODY, "changed"),
 }
 
 
@@ -88,7 +100,7 @@ def why_not(action: str, session: Raw, actor: Actor, now: datetime) -> BookingEr
     """
     transition = TRANSITIONS[action]
     if actor.role not in transition.roles:
-        return NotAllowed(f"Not authorized to {action.replace('-', ' ')} this session")
+        return not_allowed(action)
     if action == "undo" and actor.role is Role.EXPERT and session["status"] != S.NO_SHOW:
         return NotAllowed("Only an administrator can undo a completed session")
     status = status_now(session, now)
@@ -116,6 +128,20 @@ def why_not(action: str, session: Raw, actor: Actor, now: datetime) -> BookingEr
         sentence = "There is no pending reschedule request to process"
         return TransitionRefused("rescheduled", status, sentence, "no_reschedule_request")
     return None
+
+
+_DOING = {
+    "no-show": "mark this session as a no-show",
+    "request-reschedule": "reschedule this session",
+    "respond-reschedule": "process this reschedule request",
+    "pay": "complete payment for this session",
+    "expire": "cancel this session",
+}
+
+
+def not_allowed(action: str) -> NotAllowed:
+    """FRONTEND's sentence for somebody whose role does not do this."""
+    return NotAllowed(f"Not authorized to {_DOING.get(action, f'{action} this session')}")
 
 
 def allowed_actions(session: Raw, actor: Actor, now: datetime) -> list[str]:

@@ -11,7 +11,6 @@ some arguments:
     ``View.WHOLE`` brings the client's document back, ``View.HEAD`` leaves its other sessions out.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,9 +26,6 @@ from confiido_booking.bookings.guards import Command, fresh_key
 from confiido_booking.bookings.reading import SessionFilter, SessionPage, Stats
 from confiido_booking.bookings.views import Change, ClientRef, View, When
 from confiido_booking.database.store import Document
-from confiido_booking.errors import Invalid
-
-DEADLINE_SECONDS = 60  # of a command; far shorter than a fence is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +72,6 @@ class Bookings:
             NotAllowed: an expert books, or a client for somebody else.
         """
         when = When(starts_at=starts_at, scheduled_date=scheduled_date, start_time=start_time, timezone=timezone)
-        if isinstance(duration, bool) or not isinstance(duration, int):
-            raise Invalid("duration must be a whole number of minutes")
         wish = Wish(
             expert=expert,
             session_type=session_type,
@@ -92,8 +86,7 @@ class Bookings:
             price=price,
             currency=currency,
         )
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            return await booking.book(self.context, wish, actor=actor, key=request_key, view=view)
+        return await booking.book(self.context, wish, actor=actor, key=request_key, view=view)
 
     async def confirm(
         self,

@@ -21,7 +21,7 @@ from confiido_booking.bookings.statuses import PaymentStatus, SessionStatus, Tim
 from confiido_booking.bookings.views import Change, View, projection
 from confiido_booking.calendar import claims
 from confiido_booking.database.store import Document
-from confiido_booking.errors import Conflict, NotAllowed, NotFound, PaymentNotVerified, PreconditionFailed
+from confiido_booking.errors import Conflict, NotFound, PaymentNotVerified, PreconditionFailed
 
 _SESSION_FIELDS = frozenset(info.alias or name for name, info in Session.model_fields.items())
 CLOSED_REQUEST: dict[str, Any] = {
@@ -114,7 +114,7 @@ async def transition(
 ) -> Change:
     """Decide; refused, say why."""
     if command.actor.role not in rules.TRANSITIONS[command.action].roles:
-        raise NotAllowed(f"Not authorized to {command.action.replace('-', ' ')} this session")
+        raise rules.not_allowed(command.action)
     for _ in range(3):
         change = await decide(context, booking_id, session_id, command, view, plan)
         if change is not None:
@@ -215,7 +215,7 @@ async def pay(
     actor, now = command.actor, command.now
     trusted = actor.role is not Role.CLIENT or context.settings.trust_client_payments
     if actor.role is Role.EXPERT:
-        raise NotAllowed("Not authorized to complete payment for this session")
+        raise rules.not_allowed("pay")
     if trusted:
         change = await decide(context, booking_id, session_id, command, view, _payment(now, method or "manual"))
         if change is not None:

@@ -6,14 +6,16 @@ nothing stands on heals it (``bookings/healing.py``). ``claimId`` is random and 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
 
 from confiido_booking.bookings.statuses import SERVICE_SESSION_STATUS
 from confiido_booking.database.store import Document, Duplicate, Store
+from confiido_booking.times import MAX_DURATION
 
+_LONGEST = timedelta(minutes=MAX_DURATION)
 CANCELED_REV = 2**31 - 1  # the rev of a fence: nothing that sleeps can write over it
 
 
@@ -73,6 +75,23 @@ async def in_the_way(store: Store, wanted: Claim, *, ignoring: ObjectId | None =
         for busy in (calendar or {}).get("busy", [])
         if busy["from"] < wanted.until and busy["until"] > wanted.from_ and busy["claimId"] != ignoring
     ]
+
+
+async def held_in_the_past(store: Store, wanted: Claim) -> bool:
+    """L3 where the calendar has forgotten: whether another service session of the expert had these past minutes."""
+    held = await store.find_one(
+        "read past",
+        "service_sessions",
+        {
+            "expertId": wanted.expert_id,
+            "startsAt": {"$lt": wanted.until, "$gt": wanted.from_ - _LONGEST},
+            "endsAt": {"$gt": wanted.from_},
+            "status": {"$in": ["scheduled", "in_progress", "completed"]},
+            "_id": {"$ne": wanted.service_session_id},
+        },
+        {"_id": 1},
+    )
+    return held is not None
 
 
 async def release(store: Store, expert_id: ObjectId, claim_id: ObjectId) -> None:

@@ -15,7 +15,14 @@ from typing import Any
 from pymongo import AsyncMongoClient, IndexModel, ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import (
+    AutoReconnect,
+    ConnectionFailure,
+    DuplicateKeyError,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from confiido_booking.errors import Unavailable
@@ -27,6 +34,8 @@ Hook = Callable[[str], Awaitable[None]]
 
 _WRITE_CONFLICT, _DEADLOCK = 112, 16908292
 _DUPLICATE = (11000, 11001)
+# FerretDB answers 1 (internal error) while its PostgreSQL is away; the others are a server that steps down or stops.
+_SERVER_IN_TROUBLE = frozenset({1, 6, 7, 89, 91, 189, 10107, 11600, 11602, 13435, 13436})
 RETRY_SECONDS = 8.0
 
 
@@ -72,10 +81,10 @@ class Store:
         except OperationFailure as error:
             if error.code in _DUPLICATE or "exclusion constraint" in str(error):
                 raise Duplicate(str(error)) from error
-            if _is_transient(error, True):
+            if _is_transient(error, True) or error.code in _SERVER_IN_TROUBLE:
                 raise Unavailable() from error
             raise
-        except (AutoReconnect, ServerSelectionTimeoutError) as error:
+        except ConnectionFailure as error:
             raise Unavailable() from error
 
     async def _counted[T](self, command: Callable[[], Awaitable[T]]) -> T:

@@ -95,10 +95,10 @@ class Experts:
         fields = self._fields(profile)
         if "userId" in fields and await self._find({"userId": fields["userId"]}):
             raise Conflict("This user is an expert already", code="expert_exists")
-        expert = _expert({"timezone": self.settings.timezone, **fields})
-        expert.id = ObjectId()
-        expert.created_at = expert.updated_at = self.clock()
-        await self.store.insert("insert calendar", "calendars", {"_id": expert.id, "busy": []})
+        now = self.clock()
+        made: Document = {"_id": ObjectId(), "timezone": self.settings.timezone, "createdAt": now, "updatedAt": now}
+        expert = _expert({**made, **fields})
+        await self.store.insert("insert calendar", "calendars", {"_id": made["_id"], "busy": []})
         try:
             await self.store.insert("insert expert", "experts", to_mongo(expert))
         except Duplicate:
