@@ -98,7 +98,9 @@ class Calendars:
             raise _no_period()
         new = period.model_copy(update={"id": key, "created_at": old.created_at})
         guard = {f"{_PERIODS}._id": key} | _apart_from_others(new)
-        changed = await self._change(whose, guard, {"$set": {f"{_PERIODS}.$": to_mongo(new)}})
+        swap = {"$cond": [{"$eq": ["$$period._id", key]}, {"$literal": to_mongo(new)}, "$$period"]}
+        swapped = {"$map": {"input": f"${_PERIODS}", "as": "period", "in": swap}}
+        changed = await self._change(whose, guard, [{"$set": {_PERIODS: swapped}}])
         if changed is not None:
             return changed
         raise _overlaps() if _has(await self._present(whose), key) else _no_period()
@@ -259,9 +261,10 @@ class Calendars:
             raise NotAllowed("Only mentors can change their own availability")
         return own
 
-    async def _change(self, expert: Expert, guard: Document, update: Document) -> Availability | None:
+    async def _change(self, expert: Expert, guard: Document, update: Document | list[Document]) -> Availability | None:
         """One guarded update of an expert's hours; the hours after it, or None where the guard said no."""
-        stamped = {**update, "$set": {**update.get("$set", {}), "updatedAt": self.clock()}}
+        now = {"$set": {"updatedAt": self.clock()}}
+        stamped = [*update, now] if isinstance(update, list) else update | now
         document = await self.store.find_and_update(
             "change availability", "experts", {"_id": expert.id, **guard}, stamped, projection={"availability": 1}
         )
