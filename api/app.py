@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api import errors, observability
 from api.auth import Authenticator, Identity
 from api.limits import RateLimit
-from api.routes import health
+from api.routes import availability, booking_commands, bookings, experts, health, sessions
 from confiido_booking.client import Confiido
 from confiido_booking.settings import Settings
 
@@ -32,6 +32,17 @@ _TAGS = [
     {"name": "Experts", "description": "Who can be booked"},
     {"name": "Administration", "description": "For those who run the marketplace"},
     {"name": "Operations", "description": "Health and figures"},
+]
+_ROUTERS = [
+    bookings.api,
+    booking_commands.api,
+    booking_commands.moves,
+    sessions.api,
+    availability.api,
+    experts.directory,
+    experts.own,
+    experts.administration,
+    health.router,
 ]
 _REQUEST_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Prefer", "X-Request-ID"]
 _ANSWER_HEADERS = ["ETag", "Idempotency-Replayed", "Preference-Applied", "Retry-After", "X-Request-ID"]
@@ -56,7 +67,8 @@ def create_app(confiido: Confiido | None = None, settings: Settings | None = Non
     app.state.settings = settings
     app.state.confiido = confiido
     errors.install(app)
-    app.include_router(health.router)
+    for routes in _ROUTERS:
+        app.include_router(routes)
     _guard(app, settings)
     return app
 

@@ -28,7 +28,7 @@ class Door(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         route = super().get_route_handler()
-        writes = not self.methods <= _READING
+        writes = not (self.methods or set()) <= _READING
         field = self.body_field
         required = field is not None and field.field_info.is_required()
 

@@ -105,6 +105,10 @@ def install(app: FastAPI) -> None:
     async def refused(request: Request, error: BookingError) -> Answer:
         return answer_to(error)
 
+    @app.exception_handler(TimeoutError)
+    async def too_slow(request: Request, error: TimeoutError) -> Answer:
+        return answer_to(Unavailable())
+
     @app.exception_handler(RequestValidationError)
     async def not_valid(request: Request, error: RequestValidationError) -> Answer:
         return answer_to(invalid(error))
@@ -119,6 +123,8 @@ def expected(error: Exception) -> BookingError | None:
     """The refusal an exception means; None for a fault of ours."""
     if isinstance(error, RequestValidationError):
         return invalid(error)
+    if isinstance(error, TimeoutError):
+        return Unavailable()
     return error if isinstance(error, BookingError) else None
 
 

@@ -10,9 +10,11 @@ from decimal import Decimal
 from typing import Any
 
 from bson import ObjectId
+from pydantic import BaseModel
 
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import rules, totals
+from confiido_booking.database.documents import to_mongo
 
 Raw = Mapping[str, Any]
 Wire = dict[str, Any]
@@ -24,6 +26,7 @@ _HIDDEN_FROM = {
     Role.EXPERT: _STAFF_ONLY,
 }
 _PROTOCOL = frozenset({"abandonedClaims", "revision_id", "late"})
+_DATES = frozenset({"startDate", "endDate", "date"})
 _CLIENTS_SUMS = frozenset({"totalSessions", "totalSpent", "totals", "archived"})
 
 
@@ -122,6 +125,23 @@ def with_experts(wire: Wire, profiles: Mapping[ObjectId, Raw]) -> Wire:
             known = {"email": item.get("expertEmail"), "expertUserId": item.get("expertUserId")}
             item["expertId"] = expert(profiles.get(item["expertId"]) or {"_id": item["expertId"], **known})
     return wire
+
+
+def model(value: BaseModel) -> Wire:
+    """A model of the library as the wire has it; dates without a zone are ``YYYY-MM-DD``."""
+    wire: Wire = _dates(to_mongo(value))
+    return wire
+
+
+def _dates(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: item.date().isoformat() if name in _DATES and isinstance(item, datetime) else _dates(item)
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_dates(item) for item in value]
+    return value
 
 
 def _names(name: str | None) -> Wire:

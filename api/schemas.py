@@ -1,14 +1,31 @@
 """The answers' shapes, for ``/openapi.json``. Answers are written from the store's documents, not from these."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from bson import ObjectId
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from confiido_booking.bookings.models import Booking, Session
-from confiido_booking.ids import Id
+from confiido_booking.errors import Invalid
+from confiido_booking.ids import Id, object_id
 
 SHOWN = ConfigDict(alias_generator=to_camel, populate_by_name=True, arbitrary_types_allowed=True)
+
+
+def _wire_id(value: object) -> ObjectId:
+    try:
+        return object_id(value)
+    except Invalid:
+        raise ValueError("must be an id of 24 hexadecimal digits") from None
+
+
+WireId = Annotated[
+    ObjectId,
+    PlainValidator(_wire_id),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F]{24}$", "examples": ["68b61bd7a4c0bf9eaab38ee7"]}),
+]
+"""An id in a path or a query."""
 
 
 class Asked(BaseModel):
@@ -68,7 +85,7 @@ class ActionableSession(SessionView):
 class BookingView(Booking):
     """The client's document. An expert sees the own sessions in it and no sums."""
 
-    id: Id
+    id: Id  # type: ignore[assignment]
     revision_id: None = Field(None, exclude=True)
     sessions: list[SessionView] = Field(default_factory=list)  # type: ignore[assignment]
     abandoned_claims: list[Id] = Field(default_factory=list, exclude=True)

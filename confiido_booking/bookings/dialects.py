@@ -1,0 +1,57 @@
+"""The words other families of routes have for a session's state (SPEC 4, "Dialects").
+
+The sales workflow has one word per session: ``cancelled``, ``draft``, ``request``, ``quoted`` as they are; else
+``invoiced`` where an invoice holds it; else ``paid``; else ``completed``, ``no-show``; else ``booked``. The words
+partition all sessions, so that tabs made of them never overlap.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from confiido_booking.bookings import rules
+from confiido_booking.bookings.reading import in_status
+from confiido_booking.bookings.statuses import FINISHED, SessionStatus
+
+SALES_WORDS = ("request", "quoted", "draft", "booked", "paid", "invoiced", "completed", "no-show", "cancelled")
+
+_AS_THEY_ARE = {"cancelled": "cancelled", "draft": "draft", "requested": "request", "quoted": "quoted"}
+_STORED = {word: status for status, word in _AS_THEY_ARE.items()}
+_SETTLED = ("paid", "not_required")
+_SALES_SPELLINGS = {"requested": "request", "confirmed": "booked", "pending": "booked"}
+
+
+def sales_spelled(word: str) -> str:
+    """A sales word from any spelling of it or of SPEC 4's own."""
+    folded = word.strip().casefold().replace("_", "-").replace(" ", "-")
+    folded = {"canceled": "cancelled", "noshow": "no-show"}.get(folded, folded)
+    return _SALES_SPELLINGS.get(folded, folded)
+
+
+def sales_word(session: Mapping[str, Any], now: datetime) -> str:
+    """The word for a session as the store keeps it."""
+    status = rules.status_now(session, now)
+    if status in _AS_THEY_ARE:
+        return _AS_THEY_ARE[status]
+    if session.get("invoiceIds"):
+        return "invoiced"
+    if session.get("paymentStatus") in _SETTLED:
+        return "paid"
+    return status if status in FINISHED else "booked"
+
+
+def in_sales_word(word: str, now: datetime) -> dict[str, Any]:
+    """The condition on listing entries that :func:`sales_word` answers with ``word``."""
+    if word in _STORED:
+        return in_status(_STORED[word], now)
+    if word == "invoiced":
+        return {"listing.invoiced": True}
+    open_money = {"listing.invoiced": {"$ne": True}, "listing.paymentStatus": {"$nin": list(_SETTLED)}}
+    if word in ("completed", "no-show"):
+        return {"listing.status": word, **open_money}
+    live = in_status(SessionStatus.PENDING, now)
+    if word == "booked":
+        return {"$or": [live, {"listing.status": "confirmed"}], **open_money}
+    placed = {"listing.status": {"$in": ["confirmed", "completed", "no-show"]}}
+    settled = {"listing.invoiced": {"$ne": True}, "listing.paymentStatus": {"$in": list(_SETTLED)}}
+    return {"$or": [live, placed], **settled}
