@@ -47,6 +47,12 @@ class Change:
     repeated: bool = False
 
     @property
+    def booking_id(self) -> ObjectId:
+        """What the next command on this session asks for, beside its ``session_id``."""
+        booking_id: ObjectId = self.document["_id"]
+        return booking_id
+
+    @property
     def raw_session(self) -> Document:
         return next(session for session in self.document["sessions"] if session["sessionId"] == self.session_id)
 
