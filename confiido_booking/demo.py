@@ -1,21 +1,25 @@
 """A small marketplace to try things on: three experts in three zones, two clients with sessions.
 
-Everybody has a fixed id, so that seeding again changes nothing and tokens stay good. Open to every caller of the
-library: it goes through the same doors as anybody else.
+Everybody has a fixed id, so that seeding again changes nothing and tokens stay good. It goes through the
+same doors as anybody else.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
 
+from confiido_booking import tokens
 from confiido_booking.actors import Actor
 from confiido_booking.client import Confiido
-from confiido_booking.errors import Conflict, NotFound
+from confiido_booking.errors import Conflict, NotFound, iso
 from confiido_booking.experts.models import Expert
 from confiido_booking.experts.service import ExpertInput
+from confiido_booking.settings import Settings
 
+_TOKENS_LAST = timedelta(days=30)
 ADMIN = Actor.admin(ObjectId("5c0f11d0000000000000a001"))
 CLIENT = Actor.client(ObjectId("5c0f11d0000000000000c001"), user_id="2001", email="mira@example.org", name="Mira Joshi")
 OTHER_CLIENT = Actor.client(
@@ -112,8 +116,45 @@ async def seed(confiido: Confiido) -> Demo:
     if not await _has_sessions(confiido, OTHER_CLIENT):
         await _book(confiido, OTHER_CLIENT, asha, "video", 60, tomorrow, confirmed=True)
         await _book(confiido, OTHER_CLIENT, asha, "chat", 30, tomorrow + timedelta(days=1))
-    free = await confiido.calendar.next_starts(asha, tomorrow + timedelta(days=2), 30, count=1)
-    return Demo(ADMIN, CLIENT, asha, "video", 30, free[0])
+    return Demo(ADMIN, CLIENT, asha, "video", 30, await _free_for_both(confiido, asha, CLIENT, 30, tomorrow))
+
+
+def introduction(demo: Demo, settings: Settings, url: str) -> str:
+    """Tokens, an expert to book and a first request that can be pasted, for the service at ``url``."""
+
+    def token(actor: Actor) -> str:
+        return tokens.mint(actor, settings=settings, lasts=_TOKENS_LAST)
+
+    client, number = token(demo.client), demo.expert.expert_user_id
+    body = json.dumps(
+        {
+            "expertId": number,
+            "sessionType": demo.session_type,
+            "duration": demo.duration,
+            "startsAt": iso(demo.starts_at),
+        }
+    )
+    return f"""
+Client  {demo.client.name}: {client}
+Expert  {demo.expert.name}: {token(demo.expert_actor)}
+Admin   {token(demo.admin)}
+
+Book {demo.expert.name} (expertId {demo.expert.id}, number {number}):
+
+curl -sS -X POST {url}/api/bookings -H 'Authorization: Bearer {client}' -H 'Content-Type: application/json' -d '{body}'
+
+All routes: {url}/docs
+"""
+
+
+async def _free_for_both(confiido: Confiido, expert: Expert, client: Actor, duration: int, after: datetime) -> datetime:
+    """The first start that neither the expert's calendar nor a session of the client stands against."""
+    assert client.id is not None
+    sessions = (await confiido.bookings.of_client(client.id, actor=ADMIN))["sessions"]
+    taken = [(session["startsAt"], session["endsAt"]) for session in sessions if "startsAt" in session]
+    starts = await confiido.calendar.next_starts(expert, after, duration, count=500)
+    length = timedelta(minutes=duration)
+    return next(start for start in starts if all(until <= start or start + length <= since for since, until in taken))
 
 
 async def _expert(confiido: Confiido, profile: dict[str, Any]) -> Expert:
