@@ -149,10 +149,14 @@ def push(session: Mapping[str, Any], client: Mapping[str, Any], now: datetime) -
     return [{"$set": {"sessions": sessions, "currency": currency, **known, **stamped(now)}}, *totals.stages()]
 
 
-def stamped(now: datetime) -> dict[str, Any]:
+def stamp(now: datetime) -> dict[str, Any]:
     """What every write of a booking sets: a stale whole-document ``save()`` fails on the new revision."""
-    revision = Binary.from_uuid(uuid4(), UuidRepresentation.STANDARD)
-    return {"updatedAt": {"$literal": now}, "revision_id": {"$literal": revision}}
+    return {"updatedAt": now, "revision_id": Binary.from_uuid(uuid4(), UuidRepresentation.STANDARD)}
+
+
+def stamped(now: datetime) -> dict[str, Any]:
+    """:func:`stamp` for a pipeline."""
+    return {name: {"$literal": value} for name, value in stamp(now).items()}
 
 
 def empty_booking(client_id: ObjectId, now: datetime) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Healing:
         """PROTOCOL's FENCE: after it no push can stand on the claim. False = a session stands on it."""
         standing = {"$elemMatch": {"claimId": claim_id, "status": {"$ne": "cancelled"}}}
         guard = {"clientId": client_id, "sessions": {"$not": standing}}
-        fence = {"$addToSet": {"abandonedClaims": claim_id}, "$set": {"updatedAt": now}}
+        fence = {"$addToSet": {"abandonedClaims": claim_id}, "$set": guards.stamp(now)}
         fresh = guards.empty_booking(client_id, now)
         for name in ("clientId", "abandonedClaims", "updatedAt"):
             del fresh[name]

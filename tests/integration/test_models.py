@@ -232,3 +232,15 @@ async def test_a_stale_save_fails_after_a_guarded_update(confiido: Confiido, clo
 
     kept = await confiido.bookings.get(booked.document["_id"], actor=Actor.admin())
     assert kept["sessions"][0]["status"] == "confirmed"
+
+
+async def test_a_stale_save_cannot_take_a_fence_away(confiido: Confiido, clock: Clock) -> None:
+    stale = await a_booking(a_session()).insert()
+    claim_id = ObjectId()
+    assert await confiido.bookings.context.healing.fence(stale.client_id, claim_id, clock())
+
+    with pytest.raises((RevisionIdWasChanged, OperationFailure)):
+        await stale.save()
+
+    kept = await confiido.bookings.of_client(stale.client_id, actor=Actor.admin())
+    assert kept["abandonedClaims"] == [claim_id]
