@@ -63,7 +63,9 @@ class Authenticator:
 
 def _actor(claims: dict[str, Any]) -> Actor:
     role, subject, user_id = claims.get("role"), claims["sub"], claims.get("user_id")
-    if not isinstance(role, str) or role not in _ROLES or not isinstance(subject, str) or len(subject) != 24:
+    if not isinstance(role, str) or role not in _ROLES:
+        raise NotAuthenticated()
+    if not isinstance(subject, str) or len(subject) != 24 or not ObjectId.is_valid(subject):
         raise NotAuthenticated()
     if user_id is not None and not re.fullmatch(r"[0-9]{4}", str(user_id)):
         raise NotAuthenticated()

@@ -6,7 +6,7 @@ the store could not keep: no NaN, no infinity, no integer over 64 bits, no lone 
 
 import json
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from email.message import Message
 from typing import Any
 
@@ -102,7 +102,10 @@ def _check_content_type(header: str) -> None:
 
 
 def _decimal(text: str) -> Decimal:
-    number = Decimal(text)
+    try:
+        number = Decimal(text)
+    except InvalidOperation:  # an exponent beyond what a Decimal has
+        raise _out_of_range() from None
     digits = number.as_tuple().digits
     if abs(number.adjusted()) > _MAX_EXPONENT or len(digits) > _MAX_DIGITS:
         raise _out_of_range()

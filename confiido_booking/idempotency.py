@@ -21,12 +21,12 @@ from pymongo import ASCENDING, IndexModel
 
 from confiido_booking.database.store import Document, Duplicate, Store
 from confiido_booking.errors import Conflict, Invalid
-from confiido_booking.times import Clock
+from confiido_booking.times import Clock, utc_now
 
 KEPT = timedelta(hours=24)
 ABANDONED = timedelta(seconds=60)
 COLLECTION = "idempotency_keys"
-INDEXES = [IndexModel([("createdAt", ASCENDING)], name="kept_for_a_day", expireAfterSeconds=int(KEPT.total_seconds()))]
+INDEXES = [IndexModel([("removeAt", ASCENDING)], name="kept_for_a_day", expireAfterSeconds=0)]
 _ATTEMPTS = 3
 
 
@@ -109,7 +109,13 @@ class IdempotencyKeys:
         return await self.store.find_one("read key", COLLECTION, mine, {"_id": 1}) is not None
 
     def _fresh(self, running: Running, fingerprint: str) -> Document:
-        return {"fingerprint": fingerprint, "state": "running", "claim": running.claim, "createdAt": self.clock()}
+        return {
+            "fingerprint": fingerprint,
+            "state": "running",
+            "claim": running.claim,
+            "createdAt": self.clock(),
+            "removeAt": utc_now() + KEPT,  # the server removes by its own clock, whatever ours says
+        }
 
 
 def digest(*parts: str | bytes) -> str:
