@@ -105,7 +105,12 @@ async def test_audience_and_issuer_are_demanded_where_they_are_set() -> None:
 
     await authenticator.actor(f"Bearer {token(aud='booking', iss='https://id')}")
 
-    for wrong in ({}, {"aud": "other", "iss": "https://id"}, {"aud": "booking", "iss": "https://evil"}):
+    wrongs: list[dict[str, Any]] = [
+        {},
+        {"aud": "other", "iss": "https://id"},
+        {"aud": "booking", "iss": "https://evil"},
+    ]
+    for wrong in wrongs:
         with pytest.raises(NotAuthenticated):
             await authenticator.actor(f"Bearer {token(**wrong)}")
 

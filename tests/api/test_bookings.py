@@ -228,7 +228,7 @@ async def test_a_stale_version_is_refused(http: httpx.AsyncClient, as_: Headers,
 async def test_prices_are_told_without_writing_anything(
     http: httpx.AsyncClient, as_: Headers, ada: Actor, grace: Expert
 ) -> None:
-    asked = {"expertId": str(grace.user_id), "sessionType": "video", "duration": 60}
+    asked = {"expertId": str(grace.user_id), "sessionType": "video", "duration": "60"}
 
     answer = await http.get("/api/bookings/pricing", params=asked, headers=as_(ada))
     unknown = await http.get("/api/bookings/pricing", params={**asked, "expertId": str(ada.id)}, headers=as_(ada))
