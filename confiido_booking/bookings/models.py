@@ -30,7 +30,7 @@ _DEFAULT_ZONE = "Asia/Kolkata"
 
 class ActorStamp(Embedded):
     role: str
-    id: Id | None = None
+    id: Annotated[Id | None, Field(alias="id")] = None  # a user's, not the stamp's own: never `_id`
 
 
 class HistoryEntry(Embedded):

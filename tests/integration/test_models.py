@@ -200,6 +200,22 @@ async def test_what_a_command_wrote_is_read_by_the_models(confiido: Confiido, cl
     assert [busy.claim_id for busy in calendar.busy] == [booking.sessions[0].claim_id]
 
 
+async def test_who_acted_is_stored_under_id_by_commands_and_by_save_alike(confiido: Confiido, clock: Clock) -> None:
+    expert, client = await make_expert(confiido), a_client()
+    booked = await confiido.bookings.book(
+        actor=client, expert=str(expert.id), session_type="video", duration=30, starts_at=clock() + timedelta(days=1)
+    )
+    stamp = {"role": "client", "id": client.id}
+    assert (booked.raw_session["createdBy"], booked.raw_session["history"][0]["actor"]) == (stamp, stamp)
+
+    saved = await Booking.get(booked.booking_id)
+    assert saved is not None
+    await saved.save()
+
+    [session] = (await in_store(confiido.store, "bookings", booked.booking_id))["sessions"]
+    assert (session["createdBy"], session["history"][0]["actor"]) == (stamp, stamp)
+
+
 async def test_saving_a_changed_booking_recomputes_its_totals() -> None:
     booking = await a_booking(a_session(price=Decimal(20)), a_session(price=Decimal(35))).insert()
     assert booking.total_spent == 55
