@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from confiido_booking.actors import Actor
+from confiido_booking.errors import NotAllowed
 from confiido_booking.settings import Settings
 from confiido_booking.times import Clock, utc_now
 
@@ -31,7 +32,15 @@ def development_secret(data_dir: Path) -> str:
 
 
 def secret_of(settings: Settings) -> str:
-    """The configured HS256 secret, else the development one."""
+    """The configured HS256 secret, else the development one.
+
+    Raises:
+        NotAllowed: somebody else's published keys sign the tokens here.
+    """
+    if settings.jwks_url and not settings.jwt_secret:
+        raise NotAllowed(
+            "Tokens come from whoever publishes CONFIIDO_JWKS_URL; set CONFIIDO_JWT_SECRET to mint some here"
+        )
     return settings.jwt_secret.get_secret_value() if settings.jwt_secret else development_secret(settings.data_dir)
 
 

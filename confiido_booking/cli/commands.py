@@ -4,6 +4,8 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from importlib.metadata import version as installed_version
+from math import isnan
+from re import fullmatch
 from typing import Annotated
 
 import typer
@@ -112,6 +114,10 @@ def token(
     """Mint a bearer token for development, with CONFIIDO_JWT_SECRET or the data folder's own secret."""
     if role not in _ROLES:
         refuse("--role must be client, expert, admin or service")
+    if user_id is not None and not fullmatch("[0-9]{4}", user_id):
+        refuse("--user-id must be 4 digits")
+    if isnan(hours):
+        refuse("--hours must be a number")
     actor = Actor(role=role, id=object_id(sub, field="--sub"), user_id=user_id, email=email, name=name)
     typer.echo(tokens.mint(actor, settings=read_settings(), lasts=timedelta(hours=hours)))
 

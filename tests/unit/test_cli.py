@@ -84,6 +84,9 @@ def test_the_development_secret_is_private_and_outlives_the_command(confiido: Co
     [
         (("--role", "client", "--sub", "1234"), "--sub must be an id of 24 hexadecimal digits"),
         (("--role", "system", "--sub", SUB), "--role must be client, expert, admin or service"),
+        (("--role", "client", "--sub", SUB, "--user-id", "12345"), "--user-id must be 4 digits"),
+        (("--role", "client", "--sub", SUB, "--hours", "nan"), "--hours must be a number"),
+        (("--role", "client", "--sub", SUB, "--hours", "-1"), "Invalid value for '--hours'"),
         (("--role", "king", "--sub", SUB), "Invalid value for '--role'"),
     ],
 )
@@ -95,6 +98,14 @@ def test_a_token_for_nobody_the_api_knows_is_refused(
     assert refused.returncode == 2
     assert sentence in refused.stderr
     assert refused.stdout == ""
+
+
+def test_no_token_is_minted_where_published_keys_sign_them(confiido: Command, tmp_path: Path) -> None:
+    refused = confiido("token", "--role", "client", "--sub", SUB, CONFIIDO_JWKS_URL="https://id.example/keys")
+
+    assert refused.returncode == 2
+    assert "CONFIIDO_JWKS_URL" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
