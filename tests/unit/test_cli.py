@@ -85,7 +85,7 @@ def test_the_development_secret_is_private_and_outlives_the_command(confiido: Co
         (("--role", "client", "--sub", "1234"), "--sub must be an id of 24 hexadecimal digits"),
         (("--role", "system", "--sub", SUB), "--role must be client, expert, admin or service"),
         (("--role", "client", "--sub", SUB, "--user-id", "12345"), "--user-id must be 4 digits"),
-        (("--role", "client", "--sub", SUB, "--hours", "nan"), "--hours must be a number"),
+        (("--role", "client", "--sub", SUB, "--hours", "nan"), "Invalid value for '--hours'"),
         (("--role", "client", "--sub", SUB, "--hours", "-1"), "Invalid value for '--hours'"),
         (("--role", "king", "--sub", SUB), "Invalid value for '--role'"),
     ],
