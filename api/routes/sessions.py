@@ -11,7 +11,7 @@ from api.door import Asking, Caller, router
 from api.envelope import Answer, success
 from api.routes.bookings import PaymentStats
 from api.routes.queries import ListQuery
-from api.schemas import READS, SHOWN, ActionableSession, Pagination, SessionView, Succeeded, WireId
+from api.schemas import READS, SHOWN, Pagination, SessionView, Succeeded, WireId
 from confiido_booking.bookings.dialects import SALES_WORDS, in_sales_word, sales_spelled, sales_word
 from confiido_booking.database.store import Document
 from confiido_booking.errors import FieldError, Invalid
@@ -36,8 +36,10 @@ class SessionList(BaseModel):
     pagination: Pagination
 
 
-class SalesSession(ActionableSession, ListedSession):
+class SalesSession(ListedSession):
     """One session, with what the caller could do to it."""
+
+    allowed_actions: list[str] = Field(examples=[["cancel", "patch"]])
 
 
 class OneSalesSession(BaseModel):

@@ -166,7 +166,8 @@ async def test_an_admin_makes_an_expert_who_then_changes_the_own_profile(
 
 async def test_a_price_with_too_many_decimals_is_refused(http: httpx.AsyncClient, as_: Headers, grace: Expert) -> None:
     for price, currency in (("24.999", "INR"), ("20.5", "JPY"), ("1.2345", "KWD"), ("-1", "INR"), ("1e300", "INR")):
-        body = f'{{"sessionTypes": [{{"sessionType": "chat", "duration": 30, "price": {price}, "currency": "{currency}"}}]}}'
+        offered = f'{{"sessionType": "chat", "duration": 30, "price": {price}, "currency": "{currency}"}}'
+        body = f'{{"sessionTypes": [{offered}]}}'
         headers = {**as_(an_admin()), "Content-Type": "application/json"}
 
         answer = await http.put(f"/api/admin/experts/{grace.id}", content=body, headers=headers)
