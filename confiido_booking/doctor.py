@@ -244,17 +244,12 @@ class Doctor:
 
     async def _bury(self, event: Document, now: datetime) -> None:
         """FENCE, S(canceled), release."""
-        listing, seats = event["listing"], event["seats"]
-        ghost: Document = {
+        claim = {
+            **event["listing"],
+            "claimId": event["seats"][0]["claimId"] if event["seats"] else ObjectId(),
             "serviceSessionId": event["_id"],
-            "sessionId": listing["sessionId"],
-            "claimId": seats[0]["claimId"] if seats else ObjectId(),
-            "expertId": event["expertId"],
-            "status": "cancelled",
         }
-        if await self.context.healing.fence(listing["clientId"], ghost["claimId"], now):
-            await claims.project(self.context.store, ghost, listing["clientId"], rev=claims.CANCELED_REV)
-            await claims.release(self.context.store, ghost["expertId"], ghost["claimId"])
+        await self.context.healing.abandon(claim, event["expertId"], now)
 
     async def _check_experts(self, seen: _Round, calendars: Mapping[ObjectId, Document]) -> None:
         async for expert in self._all("experts", {}):

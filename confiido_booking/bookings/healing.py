@@ -5,7 +5,6 @@ It runs where a command is refused, in the worker and in the doctor; never on th
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from bson import ObjectId
 
@@ -94,28 +93,27 @@ class Healing:
             return False
         if busy["claimedAt"] > now - YOUNG:
             return False
+        return await self.abandon(busy, expert_id, now)
+
+    async def abandon(self, claim: Document, expert_id: ObjectId, now: datetime) -> bool:
+        """HEAL from step 2 on: fence the claim, settle its service session, free the minutes. False = it stands.
+
+        The booking is read after the fence: before it, a session could still have come and moved on.
+        """
+        client_id, claim_id = claim["clientId"], claim["claimId"]
         if not await self.fence(client_id, claim_id, now):
             return False
-        await self._settle_service_session(busy, expert_id, sessions)
+        booking = await self.store.find_one(
+            "read claim's booking", "bookings", {"clientId": client_id}, {"sessions": 1}
+        )
+        sessions: list[Document] = (booking or {}).get("sessions", [])
+        known = next((session for session in sessions if session["sessionId"] == claim["sessionId"]), None)
+        if known is not None:
+            await claims.project(self.store, known, client_id)
+        elif not await self.store.find_one("read archive", "booking_archive", {"_id": claim["sessionId"]}, {"_id": 1}):
+            await claims.bury(self.store, claim["serviceSessionId"], expert_id)
         await claims.release(self.store, expert_id, claim_id)
         return True
-
-    async def _settle_service_session(self, busy: Document, expert_id: ObjectId, sessions: list[Document]) -> None:
-        """HEAL 3: a known session's service session says what the session says; an unknown one's is canceled."""
-        known = next((session for session in sessions if session["sessionId"] == busy["sessionId"]), None)
-        if known is not None:
-            await claims.project(self.store, known, busy["clientId"])
-            return
-        if await self.store.find_one("read archive", "booking_archive", {"_id": busy["sessionId"]}, {"_id": 1}):
-            return
-        ghost: dict[str, Any] = {
-            "serviceSessionId": busy["serviceSessionId"],
-            "claimId": busy["claimId"],
-            "sessionId": busy["sessionId"],
-            "expertId": expert_id,
-            "status": "cancelled",
-        }
-        await claims.project(self.store, ghost, busy["clientId"], rev=claims.CANCELED_REV)
 
     async def expire_own(self, client_id: ObjectId, starts_at: datetime, ends_at: datetime, now: datetime) -> bool:
         """BOOK 2b: the client's own lapsed hold lies in the way; expire it."""

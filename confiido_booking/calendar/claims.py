@@ -98,9 +98,9 @@ async def release(store: Store, expert_id: ObjectId, claim_id: ObjectId) -> None
     await store.update("release", "calendars", {"_id": expert_id}, {"$pull": {"busy": {"claimId": claim_id}}})
 
 
-def service_session(session: Mapping[str, Any], client_id: ObjectId, *, status: str | None = None) -> Document:
+def service_session(session: Mapping[str, Any], client_id: ObjectId) -> Document:
     """The private service session as its session says it should be: its time, its one seat, and what lists look for."""
-    state = status or SERVICE_SESSION_STATUS[session["status"]]
+    state = SERVICE_SESSION_STATUS[session["status"]]
     seat = {"claimId": session["claimId"], "clientId": client_id, "sessionId": session["sessionId"]}
     seats = [seat] if state in ("scheduled", "completed") else []
     listing = {
@@ -144,18 +144,31 @@ async def insert_service_session(store: Store, session: Mapping[str, Any], clien
         return
 
 
-async def project(
-    store: Store, session: Mapping[str, Any], client_id: ObjectId, *, status: str | None = None, rev: int | None = None
-) -> None:
+async def project(store: Store, session: Mapping[str, Any], client_id: ObjectId) -> None:
     """PROTOCOL's S(x, n): write the service session of ``session`` unless somebody newer has."""
-    number = session["version"] if rev is None else rev
+    written = {**service_session(session, client_id), "rev": session["version"]}
+    await _write(store, session["serviceSessionId"], session["version"], {"$set": written})
+
+
+async def bury(store: Store, service_session_id: ObjectId, expert_id: ObjectId) -> None:
+    """S(canceled, high rev) where no session came to be: whoever still sleeps cannot write over it, and no list
+    finds it."""
+    buried = {
+        "expertId": expert_id,
+        "sessionType": "individual",
+        "visibility": "private",
+        "maxParticipants": 1,
+        "currentParticipants": 0,
+        "seats": [],
+        "status": "canceled",
+        "rev": CANCELED_REV,
+    }
+    await _write(store, service_session_id, CANCELED_REV, {"$set": buried, "$unset": {"listing": ""}})
+
+
+async def _write(store: Store, service_session_id: ObjectId, rev: int, update: Mapping[str, Any]) -> None:
+    older = {"_id": service_session_id, "rev": {"$lt": rev}}
     try:
-        await store.update(
-            "project",
-            "service_sessions",
-            {"_id": session["serviceSessionId"], "rev": {"$lt": number}},
-            {"$set": {**service_session(session, client_id, status=status), "rev": number}},
-            upsert=True,
-        )
+        await store.update("project", "service_sessions", older, update, upsert=True)
     except Duplicate:
         return
