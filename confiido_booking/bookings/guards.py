@@ -123,7 +123,8 @@ def change(
     literal: dict[str, Any] = {"updatedTime": command.now, **(fields or {})}
     if to is not None:
         literal["status"] = to
-    entry = {"$mergeObjects": [{"$literal": command.entry(to)}, {"from": "$$s.status"}]}
+    moved = {"from": "$$s.status"} | ({"to": expressions["status"]} if expressions and "status" in expressions else {})
+    entry = {"$mergeObjects": [{"$literal": command.entry(to)}, moved]}
     history = {"$concatArrays": [{"$ifNull": ["$$s.history", []]}, [entry]]}
     changed = {
         "$mergeObjects": [

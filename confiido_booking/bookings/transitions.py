@@ -78,7 +78,7 @@ async def decide(
     change = Change(document, session_id)
     if plan.drops:
         await context.healing.drop(change.raw_session, document["clientId"])
-    elif command.action != "patch" and "serviceSessionId" in change.raw_session:
+    elif (command.action != "patch" or "source" in plan.fields) and "serviceSessionId" in change.raw_session:
         await claims.project(context.store, change.raw_session, document["clientId"])
     return change
 
