@@ -1,0 +1,259 @@
+"""Processes that a test stops, puts to sleep or steps, between any two of their database commands.
+
+A :class:`Process` is the library over the test's database with a store of its own, whose every command first waits for
+its turn. A process that gets no more turns has died or sleeps, whichever the test says next.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from confiido_booking import BookingError, Confiido
+from confiido_booking.database.store import Document, Store
+
+COLLECTIONS = ("bookings", "calendars", "service_sessions", "booking_archive", "experts")
+_SPINS = 12  # loop turns after which a task that waits for no command has reached its next one, or its end
+
+READS_WHAT_STANDS_STILL = frozenset({"read expert", "read experts"})
+TOUCHES = {  # step -> (collection, whether it writes); an unknown step is taken to depend on everything
+    "claim": ("calendars", True),
+    "release": ("calendars", True),
+    "read calendar": ("calendars", False),
+    "insert service session": ("service_sessions", True),
+    "project": ("service_sessions", True),
+    "delete service session": ("service_sessions", True),
+    "read archive": ("booking_archive", False),
+    "archive copy": ("booking_archive", True),
+    **dict.fromkeys(("read booking", "read own key", "read claim's booking", "read own holds"), ("bookings", False)),
+    **dict.fromkeys(
+        (
+            *("push", "insert booking", "fence", "expire", "confirm", "cancel", "complete", "no-show", "undo"),
+            *("reschedule", "respond-reschedule", "request-reschedule", "pay", "patch", "archive pull"),
+        ),
+        ("bookings", True),
+    ),
+}
+
+
+class _WatchedStore(Store):
+    """A store that also tells when a command has ended."""
+
+    ended: Callable[[], None]
+
+    async def run[T](self, step: str, command: Callable[[], Awaitable[T]], *, repeatable: bool = True) -> T:
+        try:
+            return await super().run(step, command, repeatable=repeatable)
+        finally:
+            self.ended()
+
+
+@dataclass(eq=False)
+class Turn:
+    """A command that waits until the test lets it run."""
+
+    step: str
+    allowed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Process:
+    """One of several processes over one database. ``trace`` are the commands it has run."""
+
+    def __init__(self, confiido: Confiido, name: str = "process") -> None:
+        store = _WatchedStore(confiido.store.client, confiido.store.name, hook=self._wait_for_turn)
+        store.ended = self._command_ended
+        self.name = name
+        self.confiido = Confiido.over(store, confiido.settings, confiido.clock)
+        self.waiting: list[Turn] = []
+        self.trace: list[str] = []
+        self._running = 0
+        self._task: asyncio.Task[Any] | None = None
+
+    async def _wait_for_turn(self, step: str) -> None:
+        if step not in READS_WHAT_STANDS_STILL:
+            turn = Turn(step)
+            self.waiting.append(turn)
+            await turn.allowed.wait()
+            self.trace.append(step)
+        self._running += 1
+
+    def _command_ended(self) -> None:
+        self._running -= 1
+
+    async def start(self, command: Coroutine[Any, Any, object]) -> None:
+        """Begin, up to the first command that waits."""
+        self._task = asyncio.create_task(command)
+        await self._settle()
+
+    async def _settle(self) -> None:
+        spins = 0
+        while spins < _SPINS:
+            if self._running > 0:
+                spins = 0
+                await asyncio.sleep(0.0002)
+            else:
+                spins += 1
+                await asyncio.sleep(0)
+
+    @property
+    def is_done(self) -> bool:
+        return self._task is not None and self._task.done()
+
+    async def step(self, turn: Turn | None = None) -> None:
+        """Let one waiting command run, the first that came unless ``turn`` says which."""
+        turn = turn or self.waiting[0]
+        self.waiting.remove(turn)
+        turn.allowed.set()
+        await self._settle()
+
+    async def run_to(self, commands: int, *, last: str | None = None) -> bool:
+        """Let so many commands run, ``last`` only where nothing else waits; whether the process got to its end."""
+        for _ in range(commands):
+            if not self.waiting:
+                break
+            await self.step(next((turn for turn in self.waiting if turn.step != last), None))
+        return self.is_done
+
+    async def run_to_step(self, step: str) -> None:
+        """Let it run until it is about to do ``step``."""
+        while self.waiting and self.waiting[0].step != step:
+            await self.step()
+        assert self.waiting, f"{self.name} ended without {step!r}: {self.trace}"
+
+    async def finish(self) -> str:
+        """Let it run to its end; ``"ok"``, or the code of the refusal."""
+        while not self.is_done:
+            await self.step()
+        return self.outcome
+
+    @property
+    def outcome(self) -> str:
+        assert self._task is not None
+        error = self._task.exception()
+        if error is None:
+            return "ok"
+        if isinstance(error, BookingError):
+            return error.code
+        raise error
+
+    @property
+    def result(self) -> Any:
+        """What the command gave back."""
+        assert self._task is not None
+        return self._task.result()
+
+    async def die(self) -> None:
+        """No command of it runs any more."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self.waiting.clear()
+
+
+@asynccontextmanager
+async def processes(confiido: Confiido, *names: str) -> AsyncIterator[list[Process]]:
+    """Processes that are ended with the block, however it ends."""
+    started = [Process(confiido, name) for name in names]
+    try:
+        yield started
+    finally:
+        for process in started:
+            await process.die()
+
+
+async def outcome(command: Coroutine[Any, Any, object]) -> str:
+    """``"ok"``, or the code of the refusal."""
+    try:
+        await command
+    except BookingError as error:
+        return error.code
+    return "ok"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All documents of the database, to begin again from."""
+
+    documents: Mapping[str, Sequence[Document]]
+
+    @classmethod
+    async def take(cls, confiido: Confiido) -> "Snapshot":
+        store = confiido.store
+        return cls({name: await store.collection(name).find().to_list() for name in COLLECTIONS})
+
+    async def restore(self, confiido: Confiido) -> None:
+        """The documents as they were; experts stay."""
+        await asyncio.gather(*(self._restore(confiido.store, name) for name in self.documents if name != "experts"))
+
+    async def _restore(self, store: Store, name: str) -> None:
+        await store.collection(name).delete_many({})
+        if documents := self.documents[name]:
+            await store.collection(name).insert_many(documents)
+
+
+@dataclass
+class Schedule:
+    """A depth-first walk through all orders of several processes' commands, each order of commuting commands once.
+
+    Sleep sets: a command that has been tried first at a fork is not tried again below its siblings until something
+    it depends on has run.
+    """
+
+    forks: list["_Fork"] = field(default_factory=list)
+    depth: int = 0
+    runs: int = 0
+
+    def __iter__(self) -> Iterator["Schedule"]:
+        while True:
+            self.depth = 0
+            self.runs += 1
+            yield self
+            while self.forks and not self.forks[-1].advance():
+                self.forks.pop()
+            if not self.forks:
+                return
+
+    async def run(self, group: Sequence[Process]) -> bool:
+        """Step the processes to their ends, in the next order; False where this order has been seen before."""
+        asleep: frozenset[tuple[int, str]] = frozenset()
+        while True:
+            turns = {(number, turn.step): turn for number, process in enumerate(group) for turn in process.waiting}
+            if not turns:
+                assert all(process.is_done for process in group)
+                return True
+            if self.depth == len(self.forks):
+                choices = [turn for turn in turns if turn not in asleep]
+                if not choices:
+                    return False
+                self.forks.append(_Fork(choices, asleep))
+            fork = self.forks[self.depth]
+            self.depth += 1
+            asleep = fork.asleep_below()
+            await group[fork.chosen[0]].step(turns[fork.chosen])
+
+
+@dataclass
+class _Fork:
+    choices: Sequence[tuple[int, str]]
+    asleep: frozenset[tuple[int, str]]
+    place: int = 0
+
+    @property
+    def chosen(self) -> tuple[int, str]:
+        return self.choices[self.place]
+
+    def advance(self) -> bool:
+        self.place += 1
+        return self.place < len(self.choices)
+
+    def asleep_below(self) -> frozenset[tuple[int, str]]:
+        tried = self.asleep.union(self.choices[: self.place])
+        return frozenset(other for other in tried if _commute(other, self.chosen))
+
+
+def _commute(one: tuple[int, str], other: tuple[int, str]) -> bool:
+    mine, theirs = TOUCHES.get(one[1]), TOUCHES.get(other[1])
+    if one[0] == other[0] or mine is None or theirs is None:
+        return False
+    return mine[0] != theirs[0] or not (mine[1] or theirs[1])
