@@ -6,7 +6,8 @@ from decimal import Decimal
 from api import render
 from api.door import Caller, Writer
 from api.envelope import Answer, success
-from confiido_booking.bookings.reading import SessionPage, Stats
+from confiido_booking.bookings.reading import SessionPage
+from confiido_booking.bookings.stats import Stats
 from confiido_booking.bookings.views import Change
 
 Wire = dict[str, object]

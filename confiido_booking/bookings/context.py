@@ -1,6 +1,6 @@
 """What every command needs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -8,6 +8,7 @@ from bson import ObjectId
 
 from confiido_booking import times
 from confiido_booking.bookings.healing import Healing
+from confiido_booking.bookings.remembered import Remembered
 from confiido_booking.bookings.views import When
 from confiido_booking.database.store import Store
 from confiido_booking.errors import Invalid
@@ -30,6 +31,7 @@ class Context:
     clock: Clock
     experts: Experts
     free_time: FreeTime
+    remembered: Remembered = field(default_factory=Remembered)
 
     @property
     def healing(self) -> Healing:

@@ -8,13 +8,13 @@ import asyncio
 import base64
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
-from bson import Decimal128, ObjectId
+from bson import ObjectId
 from bson.errors import InvalidId
 
 from confiido_booking.actors import Actor, Role
@@ -23,7 +23,6 @@ from confiido_booking.bookings.context import BOOKING_NOT_FOUND, SESSION_NOT_FOU
 from confiido_booking.bookings.views import HEAD, Change
 from confiido_booking.database.store import Document
 from confiido_booking.errors import FieldError, Invalid, NotFound
-from confiido_booking.money import ZERO
 
 MAX_LIMIT = 100
 MAX_PAGE = 10_000
@@ -49,20 +48,6 @@ class SessionFilter:
     source: str | None = None
     sort: str = "-startsAt"
     conditions: Sequence[Mapping[str, Any]] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
-    """Counts of all sessions in reach, filters aside, and money received less refunds per currency."""
-
-    by_payment: Mapping[str, int]
-    by_status: Mapping[str, int]
-    received: Mapping[str, Decimal]
-    bookings: int
-
-    @property
-    def total(self) -> int:
-        return sum(self.by_status.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,21 +164,45 @@ async def list_sessions(
     after = _after(cursor, name, direction) if cursor else None
     skip = 0 if cursor else (page - 1) * limit
     scoped = any(key in query for key in ("expertId", "listing.clientId"))
-    entries, total = await asyncio.gather(
-        _entries(
-            context, query, name, direction, after, skip, limit + 1, now, banded=not scoped and name == "startsAt"
-        ),
-        context.store.count("count sessions", "service_sessions", query),
+    (shown, more, bookings), total = await asyncio.gather(
+        _page(context, query, name, direction, after, skip, limit, now, banded=not scoped and name == "startsAt"),
+        _total(context, query, now),
     )
-    shown = entries[:limit]
-    more = len(entries) > limit
     return SessionPage(
-        bookings=await _bodies(context, shown),
+        bookings=bookings,
         total=total,
         page=page,
         limit=limit,
         next_cursor=_cursor(shown[-1], name) if more else None,
     )
+
+
+async def _total(context: Context, query: Document, now: datetime) -> int:
+    """How many match; of many, how many did up to 30 s ago."""
+    return await context.remembered.figure(
+        repr(query).replace(repr(now), "now"),
+        now,
+        lambda: context.store.count("count sessions", "service_sessions", query),
+        size=lambda total: total,
+    )
+
+
+async def _page(
+    context: Context,
+    query: Document,
+    name: str,
+    direction: int,
+    after: Document | None,
+    skip: int,
+    limit: int,
+    now: datetime,
+    *,
+    banded: bool,
+) -> tuple[list[Document], bool, list[Document]]:
+    """The page's entries, whether more follow, and the bookings with its sessions."""
+    entries = await _entries(context, query, name, direction, after, skip, limit + 1, now, banded=banded)
+    shown = entries[:limit]
+    return shown, len(entries) > limit, await _bodies(context, shown)
 
 
 def check_page(page: int, limit: int) -> None:
@@ -232,8 +241,10 @@ async def _query(context: Context, actor: Actor, wanted: SessionFilter, now: dat
         conditions.append({"listing.clientId": {"$in": await _clients_called(context, wanted.q)}})
     if conditions:
         query["$and"] = conditions
-    if not query:
-        query["listing.sessionId"] = {"$exists": True}
+    if "listing.clientId" not in query:
+        # not a workshop, nor one whose session never came to be; by a field without an index, for the planner would
+        # walk an index of all sessions
+        query.setdefault("listing.sessionType", {"$exists": True})
     return query
 
 
@@ -302,19 +313,40 @@ async def _entries(
     return found[skip : skip + wanted]
 
 
+async def _with_sessions(context: Context, clients: Counter[ObjectId], ids: list[ObjectId]) -> list[Document]:
+    """The clients' documents with those of their sessions. ``clients``: how many of each.
+
+    Where it is one, a projection picks it: FerretDB takes 8 ms for 50 clients of 50 sessions each, and 29 ms to filter
+    every session by 50 ids.
+    """
+    store, head = context.store, dict.fromkeys(HEAD, 1)
+    one = [client for client, sessions in clients.items() if sessions == 1]
+    several = [client for client, sessions in clients.items() if sessions > 1]
+    picked = {"$elemMatch": {"sessionId": {"$in": ids}}}
+    wanted = {"$filter": {"input": "$sessions", "as": "s", "cond": {"$in": ["$$s.sessionId", {"$literal": ids}]}}}
+    reads = []
+    if one:
+        query = {"clientId": {"$in": one}}
+        reads.append(store.find("read sessions", "bookings", query, {**head, "sessions": picked}))
+    if several:
+        pipeline: list[Document] = [
+            {"$match": {"clientId": {"$in": several}}},
+            {"$project": {**head, "sessions": wanted}},
+        ]
+        reads.append(store.aggregate("read sessions", "bookings", pipeline))
+    found = [document for documents in await asyncio.gather(*reads) for document in documents]
+    for document in found:
+        document.setdefault("sessions", [])  # the only one of the page is archived
+    return found
+
+
 async def _bodies(context: Context, entries: Sequence[Document]) -> list[Document]:
     """The sessions of these entries inside their bookings: the booking first, then the archive (PROTOCOL)."""
     order = {entry["listing"]["sessionId"]: place for place, entry in enumerate(entries)}
     if not order:
         return []
     ids = list(order)
-    sessions = {"$filter": {"input": "$sessions", "as": "s", "cond": {"$in": ["$$s.sessionId", {"$literal": ids}]}}}
-    clients = list({entry["listing"]["clientId"] for entry in entries})
-    found = await context.store.aggregate(
-        "read sessions",
-        "bookings",
-        [{"$match": {"clientId": {"$in": clients}}}, {"$project": {**dict.fromkeys(HEAD, 1), "sessions": sessions}}],
-    )
+    found = await _with_sessions(context, Counter(entry["listing"]["clientId"] for entry in entries), ids)
     by_client: dict[ObjectId, Document] = {document["clientId"]: document for document in found}
     missing = set(ids) - {session["sessionId"] for document in found for session in document["sessions"]}
     if missing:
@@ -327,55 +359,6 @@ async def _bodies(context: Context, entries: Sequence[Document]) -> list[Documen
         document["sessions"].sort(key=lambda session: session["_position"])
     with_sessions = [document for document in found if document["sessions"]]
     return sorted(with_sessions, key=lambda document: int(document["sessions"][0]["_position"]))
-
-
-async def stats(context: Context, actor: Actor) -> Stats:
-    """Counts and money over all sessions this actor reaches."""
-    now = context.clock()
-    lapsed = {
-        "$and": [
-            {"$eq": ["$listing.status", "pending"]},
-            {"$lte": [{"$ifNull": ["$listing.timeoutAt", {"$literal": _FAR}]}, {"$literal": now}]},
-        ]
-    }
-    key = {
-        "status": {"$cond": [lapsed, "cancelled", "$listing.status"]},
-        "payment": "$listing.paymentStatus",
-        "currency": "$listing.currency",
-    }
-    match = {**own_scope(actor), "listing.sessionId": {"$exists": True}}
-    rows = await context.store.aggregate(
-        "session stats",
-        "service_sessions",
-        [
-            {"$match": match},
-            {
-                "$group": {
-                    "_id": key,
-                    "sessions": {"$sum": 1},
-                    "paid": {"$sum": "$listing.paidAmount"},
-                    "refunded": {"$sum": "$listing.refundAmount"},
-                    "clients": {"$addToSet": "$listing.clientId"},
-                }
-            },
-        ],
-    )
-    by_payment: dict[str, int] = {}
-    by_status: dict[str, int] = {}
-    received: dict[str, Decimal] = {}
-    clients: set[ObjectId] = set()
-    for row in rows:
-        group, count = row["_id"], row["sessions"]
-        by_payment[group["payment"]] = by_payment.get(group["payment"], 0) + count
-        by_status[group["status"]] = by_status.get(group["status"], 0) + count
-        net = _exact(row["paid"]) - _exact(row["refunded"])
-        received[group["currency"]] = received.get(group["currency"], ZERO) + net
-        clients.update(row["clients"])
-    return Stats(by_payment=by_payment, by_status=by_status, received=received, bookings=len(clients))
-
-
-def _exact(value: Any) -> Decimal:
-    return value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
 
 
 def _cursor(entry: Document, name: str) -> str:

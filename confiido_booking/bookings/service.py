@@ -23,7 +23,8 @@ from confiido_booking.bookings import moving, reading, rules, transitions
 from confiido_booking.bookings.book import Wish
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.guards import Command, fresh_key
-from confiido_booking.bookings.reading import SessionFilter, SessionPage, Stats
+from confiido_booking.bookings.reading import SessionFilter, SessionPage
+from confiido_booking.bookings.stats import Stats, stats
 from confiido_booking.bookings.views import Change, ClientRef, View, When
 from confiido_booking.database.store import Document
 
@@ -307,8 +308,8 @@ class Bookings:
         return await reading.list_sessions(self.context, actor, wanted, page=page, limit=limit, cursor=cursor)
 
     async def stats(self, *, actor: Actor) -> Stats:
-        """Counts and money over all sessions of a client or an expert."""
-        return await reading.stats(self.context, await self.context.experts.identify(actor))
+        """Counts and money over all sessions within reach; of more than 5,000, as they were up to 30 s ago."""
+        return await stats(self.context, await self.context.experts.identify(actor))
 
     async def lapsed(self, sessions: Sequence[tuple[ObjectId, ObjectId]], *, actor: Actor) -> Sequence[Change]:
         """Of these (booking, session) pairs, those of the actor's whose hold has lapsed or that were cancelled by it.

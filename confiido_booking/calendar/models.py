@@ -79,7 +79,7 @@ class ServiceSession(Document):
             IndexModel([("listing.status", ASCENDING), ("startsAt", DESCENDING)], name="status"),
             IndexModel([("startsAt", DESCENDING)], name="starts"),
             IndexModel([("listing.sessionId", ASCENDING)], name="session"),
-            IndexModel([("listing.timeoutAt", ASCENDING)], name="holds"),
+            IndexModel([("listing.status", ASCENDING), ("listing.timeoutAt", ASCENDING)], name="pending"),
         ]
 
 
