@@ -41,7 +41,7 @@ def serving(folder: Path, *options: str) -> Iterator[Server]:
         printed.open("w") as output,
         subprocess.Popen(
             [*command, *options],
-            env={**os.environ, "CONFIIDO_DATA_DIR": str(folder / "data")},
+            env={**os.environ, "CONFIIDO_DATA_DIR": str(folder / "data"), "TMPDIR": str(folder)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
