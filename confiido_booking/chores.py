@@ -5,6 +5,8 @@ its filter.
 """
 
 import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -35,26 +37,26 @@ class Chores:
     async def once(self) -> dict[str, int]:
         """Do all that is due. How many of each."""
         return {
-            "expired": await self.expire_holds(),
-            "completed": await self.complete_ended(),
+            "expired": await _exhausted(self.expire_holds),
+            "completed": await _exhausted(self.complete_ended),
             "healed": await self.heal_recent(),
             "archived": await self.archive_history(),
             "pruned": await self.prune_fences(),
         }
 
     async def forever(self) -> None:
-        """Until cancelled. Archiving and pruning read much, so they run once an hour."""
-        interval = self.context.settings.worker_interval_seconds
-        rounds = 0
-        while True:
-            await self.expire_holds()
-            await self.complete_ended()
-            await self.heal_recent()
-            if rounds % max(1, int(3600 / interval)) == 0:
+        """Until cancelled. Healing reads what was written of late, so it runs once a minute; archiving and pruning
+        read much, so they run once an hour."""
+        seconds = self.context.settings.worker_interval_seconds
+        for turn in itertools.count():
+            await _exhausted(self.expire_holds)
+            await _exhausted(self.complete_ended)
+            if turn % max(1, round(60 / seconds)) == 0:
+                await self.heal_recent()
+            if turn % max(1, round(3600 / seconds)) == 0:
                 await self.archive_history()
                 await self.prune_fences()
-            rounds += 1
-            await asyncio.sleep(interval)
+            await asyncio.sleep(seconds)
 
     async def expire_holds(self) -> int:
         now = self.context.clock()
@@ -104,10 +106,22 @@ class Chores:
 
     async def archive_history(self) -> int:
         now, age = self.context.clock(), timedelta(days=self.context.settings.archive_after_days)
-        old = {"status": {"$in": sorted(FINISHED)}, "updatedTime": {"$lte": now - age}}
-        query = {"sessions": {"$elemMatch": old}}
-        found = await self.context.store.find("find history", "bookings", query, {"clientId": 1}, limit=BATCH)
-        return sum([await self.archive.client(booking["clientId"], now=now, older_than=age) for booking in found])
+        old = {"sessions": {"$elemMatch": {"status": {"$in": sorted(FINISHED)}, "updatedTime": {"$lte": now - age}}}}
+        archived, last = 0, ObjectId("0" * 24)
+        while True:
+            found = await self.context.store.find(
+                "find history",
+                "bookings",
+                {**old, "_id": {"$gt": last}},
+                {"clientId": 1},
+                sort=[("_id", 1)],
+                limit=BATCH,
+            )
+            for booking in found:
+                archived += await self.archive.client(booking["clientId"], now=now, older_than=age)
+            if len(found) < BATCH:
+                return archived
+            last = found[-1]["_id"]
 
     async def prune_fences(self) -> int:
         """Claims abandoned more than a day ago: nobody sleeps so long."""
@@ -124,3 +138,11 @@ class Chores:
     async def _booking_id(self, client_id: ObjectId) -> ObjectId | None:
         found = await self.context.store.find_one("find booking", "bookings", {"clientId": client_id}, {"_id": 1})
         return found["_id"] if found else None
+
+
+async def _exhausted(chore: Callable[[], Awaitable[int]]) -> int:
+    """Batch after batch, until one finds nothing it could do."""
+    total = 0
+    while done := await chore():
+        total += done
+    return total

@@ -58,8 +58,18 @@ class _Round:
     now: datetime
     findings: list[Finding] = field(default_factory=list)
     holds: list[Cure] = field(default_factory=list)
+    calendars: dict[ObjectId, Document] = field(default_factory=dict)
     bookings: int = 0
     sessions: int = 0
+
+    def report(self, repaired: int = 0) -> Report:
+        return Report(
+            findings=self.findings,
+            repaired=repaired,
+            due=len(self.holds),
+            bookings=self.bookings,
+            sessions=self.sessions,
+        )
 
     def add(self, kind: str, subject: object, sentence: str, cure: Cure | None = None) -> None:
         self.findings.append(Finding(kind, str(subject), sentence, cure))
@@ -73,8 +83,7 @@ class Doctor:
 
     async def examine(self, *, since: datetime | None = None) -> Report:
         """Look, and change nothing. ``since``: only bookings written after it, and no calendars."""
-        seen = await self._walk(since)
-        return Report(findings=seen.findings, due=len(seen.holds), bookings=seen.bookings, sessions=seen.sessions)
+        return (await self._walk(since)).report()
 
     async def repair(self, *, since: datetime | None = None) -> Report:
         """Finish or undo what can be, in PROTOCOL's order, until a walk finds nothing more to do."""
@@ -87,27 +96,27 @@ class Doctor:
             for cure in cures:
                 await cure()
             repaired += len(cures)
-        after = await self.examine(since=since)
-        return Report(
-            findings=after.findings, repaired=repaired, due=after.due, bookings=after.bookings, sessions=after.sessions
-        )
+        else:
+            seen = await self._walk(since)
+        return seen.report(repaired)
 
     async def _walk(self, since: datetime | None) -> _Round:
         seen = _Round(self.context.clock())
-        calendars = {calendar["_id"]: calendar async for calendar in self._all("calendars", {})}
+        if since is None:
+            seen.calendars = {calendar["_id"]: calendar async for calendar in self._all("calendars", {})}
         async for booking in self._all("bookings", {"updatedAt": {"$gte": since}} if since else {}):
             seen.bookings += 1
             seen.sessions += len(booking["sessions"])
             self._check_holds(seen, booking)
             self._check_totals(seen, booking)
             self._check_overlaps(seen, booking)
-            self._check_claims(seen, booking, calendars)
+            await self._check_claims(seen, booking)
             await self._check_service_sessions(seen, booking)
         if since is None:
-            for calendar in calendars.values():
+            for calendar in seen.calendars.values():
                 await self._check_calendar(seen, calendar)
             await self._check_orphans(seen)
-            await self._check_experts(seen, calendars)
+            await self._check_experts(seen)
         return seen
 
     async def _all(self, collection: str, query: Mapping[str, Any]) -> AsyncIterator[Document]:
@@ -162,18 +171,25 @@ class Doctor:
             if other["startsAt"] < one["endsAt"]:
                 seen.add("client_overlap", other["sessionId"], f"Overlaps the client's session {one['sessionId']}")
 
-    def _check_claims(self, seen: _Round, booking: Document, calendars: Mapping[ObjectId, Document]) -> None:
+    async def _check_claims(self, seen: _Round, booking: Document) -> None:
         """L3: an active session stands on its claim."""
-        for session in booking["sessions"]:
-            if session["status"] not in ACTIVE or is_lapsed(session, seen.now) or session["endsAt"] <= seen.now:
-                continue
-            if "claimId" not in session or session.get("conflict"):
-                continue
-            busy = calendars.get(session["expertId"], {}).get("busy", [])
-            if not any(entry["claimId"] == session["claimId"] for entry in busy) and not _is_young(session, seen.now):
-                seen.add(
-                    "claim_missing", session["sessionId"], "An active session has no minutes in its expert's calendar"
-                )
+        claimed = [
+            session
+            for session in booking["sessions"]
+            if session["status"] in ACTIVE
+            and "claimId" in session
+            and not is_lapsed(session, seen.now)
+            and session["endsAt"] > seen.now
+            and not session.get("conflict")
+            and not _is_young(session, seen.now)
+        ]
+        unread = {session["expertId"] for session in claimed} - seen.calendars.keys()
+        seen.calendars |= await self._by_id("calendars", list(unread))
+        for session in claimed:
+            busy = seen.calendars.get(session["expertId"], {}).get("busy", [])
+            if not any(entry["claimId"] == session["claimId"] for entry in busy):
+                sentence = "An active session has no minutes in its expert's calendar"
+                seen.add("claim_missing", session["sessionId"], sentence)
 
     async def _check_service_sessions(self, seen: _Round, booking: Document) -> None:
         """L3, L5: the service session says what its session says."""
@@ -251,9 +267,9 @@ class Doctor:
         }
         await self.context.healing.abandon(claim, event["expertId"], now)
 
-    async def _check_experts(self, seen: _Round, calendars: Mapping[ObjectId, Document]) -> None:
+    async def _check_experts(self, seen: _Round) -> None:
         async for expert in self._all("experts", {}):
-            if expert["_id"] not in calendars:
+            if expert["_id"] not in seen.calendars:
                 cure = _bound(
                     self.context.store.update,
                     "make calendar",

@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from bson import ObjectId
-
 from confiido_booking import times
 from confiido_booking.bookings.healing import Healing
 from confiido_booking.bookings.remembered import Remembered
@@ -68,4 +66,3 @@ def wall_fields(starts_at: datetime, duration: int, zone: str) -> dict[str, obje
 
 SESSION_NOT_FOUND = "Session not found"
 BOOKING_NOT_FOUND = "Booking not found"
-Ids = tuple[ObjectId, ObjectId]

@@ -265,6 +265,7 @@ class Booking(Document):
             IndexModel([("bookingReference", ASCENDING)], name="reference"),
             IndexModel([("updatedAt", ASCENDING)], name="updated"),
             IndexModel([("clientEmail", ASCENDING)], name="email"),
+            IndexModel([("sessions._id", ASCENDING)], name="old_session_id", sparse=True),  # only migrated ones have it
         ]
 
     @before_event(Insert, Replace, Save, SaveChanges)

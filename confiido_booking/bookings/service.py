@@ -11,9 +11,11 @@ some arguments:
     ``View.WHOLE`` brings the client's document back, ``View.HEAD`` leaves its other sessions out.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import wraps
 
 from bson import ObjectId
 
@@ -27,6 +29,23 @@ from confiido_booking.bookings.reading import SessionFilter, SessionPage
 from confiido_booking.bookings.stats import Stats, stats
 from confiido_booking.bookings.views import Change, ClientRef, View, When
 from confiido_booking.database.store import Document
+from confiido_booking.errors import Unavailable
+
+DEADLINE_SECONDS = 120  # of a command; far shorter than a fence is kept (PROTOCOL, CLOCKS)
+
+
+def within_deadline[**P, T](command: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[None, None, T]]:
+    """A command that hangs is given up; what it left behind is healed like any half-done one."""
+
+    @wraps(command)
+    async def limited(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                return await command(*args, **kwargs)
+        except TimeoutError:
+            raise Unavailable("The command took too long") from None
+
+    return limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +54,7 @@ class Bookings:
 
     context: Context
 
+    @within_deadline
     async def book(
         self,
         *,
@@ -89,6 +109,7 @@ class Bookings:
         )
         return await booking.book(self.context, wish, actor=actor, key=request_key, view=view)
 
+    @within_deadline
     async def confirm(
         self,
         booking_id: ObjectId,
@@ -103,6 +124,7 @@ class Bookings:
         command = await self._command("confirm", actor, request_key, if_version)
         return await transitions.confirm(self.context, booking_id, session_id, command, view)
 
+    @within_deadline
     async def complete(
         self,
         booking_id: ObjectId,
@@ -117,6 +139,7 @@ class Bookings:
         command = await self._command("complete", actor, request_key, if_version)
         return await transitions.complete(self.context, booking_id, session_id, command, view)
 
+    @within_deadline
     async def no_show(
         self,
         booking_id: ObjectId,
@@ -131,6 +154,7 @@ class Bookings:
         command = await self._command("no-show", actor, request_key, if_version)
         return await transitions.no_show(self.context, booking_id, session_id, command, view)
 
+    @within_deadline
     async def cancel(
         self,
         booking_id: ObjectId,
@@ -149,6 +173,7 @@ class Bookings:
         command = await self._command("cancel", actor, request_key, if_version, reason)
         return await transitions.cancel(self.context, booking_id, session_id, command, view)
 
+    @within_deadline
     async def expire(
         self,
         booking_id: ObjectId,
@@ -163,6 +188,7 @@ class Bookings:
         command = await self._command("expire", actor, request_key, if_version)
         return await transitions.expire(self.context, booking_id, session_id, command, view)
 
+    @within_deadline
     async def undo(
         self,
         booking_id: ObjectId,
@@ -182,6 +208,7 @@ class Bookings:
         command = await self._command("undo", actor, request_key, if_version, reason)
         return await moving.undo(self.context, booking_id, session_id, command, view)
 
+    @within_deadline
     async def reschedule(
         self,
         booking_id: ObjectId,
@@ -206,6 +233,7 @@ class Bookings:
         when = When(starts_at=starts_at, scheduled_date=scheduled_date, start_time=start_time, timezone=timezone)
         return await moving.reschedule(self.context, booking_id, session_id, command, view, when)
 
+    @within_deadline
     async def request_reschedule(
         self,
         booking_id: ObjectId,
@@ -226,6 +254,7 @@ class Bookings:
         when = When(starts_at=starts_at, scheduled_date=scheduled_date, start_time=start_time, timezone=timezone)
         return await moving.request(self.context, booking_id, session_id, command, view, when)
 
+    @within_deadline
     async def respond_reschedule(
         self,
         booking_id: ObjectId,
@@ -242,6 +271,7 @@ class Bookings:
         command = await self._command("respond-reschedule", actor, request_key, if_version)
         return await moving.respond(self.context, booking_id, session_id, command, view, approve=approve, note=note)
 
+    @within_deadline
     async def patch(
         self,
         booking_id: ObjectId,
@@ -257,6 +287,7 @@ class Bookings:
         command = await self._command("patch", actor, request_key, if_version)
         return await transitions.patch(self.context, booking_id, session_id, command, view, changes)
 
+    @within_deadline
     async def complete_payment(
         self,
         booking_id: ObjectId,
@@ -293,6 +324,7 @@ class Bookings:
         actor = await self.context.experts.identify(actor)
         return await reading.find_session(self.context, session_id, actor, booking_id=booking_id)
 
+    @within_deadline
     async def list(
         self,
         *,

@@ -15,6 +15,7 @@ from confiido_booking.bookings.statuses import SERVICE_SESSION_STATUS
 from confiido_booking.database.store import Document, Duplicate, Store
 from confiido_booking.times import MAX_DURATION
 
+CLOCK_SLACK = timedelta(minutes=10)  # a claimer whose clock is so far ahead still drops nothing that lives
 _LONGEST = timedelta(minutes=MAX_DURATION)
 CANCELED_REV = 2**31 - 1  # the rev of a fence: nothing that sleeps can write over it
 
@@ -57,7 +58,11 @@ async def claim(store: Store, wanted: Claim, *, ignoring: ObjectId | None = None
     if ignoring is not None:
         overlap["claimId"] = {"$ne": ignoring}
     current = {
-        "$filter": {"input": "$busy", "as": "b", "cond": {"$gt": ["$$b.until", {"$literal": wanted.claimed_at}]}}
+        "$filter": {
+            "input": "$busy",
+            "as": "b",
+            "cond": {"$gt": ["$$b.until", {"$literal": wanted.claimed_at - CLOCK_SLACK}]},
+        }
     }
     return await store.update(
         "claim",

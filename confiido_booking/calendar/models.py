@@ -32,7 +32,6 @@ class Listing(Embedded):
     """What lists look for, copied from the private session by every command on it (docs/decisions/0003)."""
 
     session_id: Id
-    booking_id: Id | None = None
     client_id: Id
     status: str
     payment_status: str

@@ -34,6 +34,7 @@ Hook = Callable[[str], Awaitable[None]]
 
 _WRITE_CONFLICT, _DEADLOCK = 112, 16908292
 _DUPLICATE = (11000, 11001)
+_INDEX_CONFLICT = (85, 86)
 # FerretDB answers 1 (internal error) while its PostgreSQL is away; the others are a server that steps down or stops.
 _SERVER_IN_TROUBLE = frozenset({1, 6, 7, 89, 91, 189, 10107, 11600, 11602, 13435, 13436})
 RETRY_SECONDS = 8.0
@@ -163,7 +164,27 @@ class Store:
         )
 
     async def create_indexes(self, collection: str, indexes: Sequence[IndexModel]) -> list[str]:
-        return await self.run("create indexes", lambda: self.collection(collection).create_indexes(list(indexes)))
+        """Create what is missing. An index that was declared otherwise before is made anew under its name."""
+
+        async def create() -> list[str]:
+            held = self.collection(collection)
+            try:
+                return await held.create_indexes(list(indexes))
+            except OperationFailure as error:
+                if error.code not in _INDEX_CONFLICT:
+                    raise
+            names = []
+            for index in indexes:
+                try:
+                    names += await held.create_indexes([index])
+                except OperationFailure as error:
+                    if error.code not in _INDEX_CONFLICT:
+                        raise
+                    await held.drop_index(index.document["name"])
+                    names += await held.create_indexes([index])
+            return names
+
+        return await self.run("create indexes", create)
 
     async def delete(self, step: str, collection: str, query: Filter) -> bool:
         result = await self.run(step, lambda: self.collection(collection).delete_one(query))
