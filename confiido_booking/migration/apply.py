@@ -1,0 +1,110 @@
+"""``confiido migrate apply``: read, make sessions, write (see ``reading``, ``assembly``, ``writing``)."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from bson import ObjectId
+
+from confiido_booking.client import Confiido
+from confiido_booking.database.store import Document, Store
+from confiido_booking.migration import inplace
+from confiido_booking.migration.companions import Companions
+from confiido_booking.migration.options import Options
+from confiido_booking.migration.profile import Profile
+from confiido_booking.migration.reading import Progress, Reading, no_progress, old_id, read
+from confiido_booking.migration.runs import Run, Runs, RunState
+from confiido_booking.migration.scratch import Scratch, decoded
+from confiido_booking.migration.sources import Source
+from confiido_booking.migration.writing import Writer, insert_missing
+
+_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What ``apply`` did. ``conflicts``: double bookings kept and marked. ``changed_in_both``: sessions that the old
+    and the new system changed; ours stands. ``dangling``: references to ids that no record had."""
+
+    run: Run
+    counts: Counter[str]
+    conflicts: Sequence[ObjectId]
+    changed_in_both: Sequence[ObjectId]
+    dangling: Sequence[str]
+
+    @property
+    def wrote(self) -> int:
+        return self.counts["wrote"]
+
+
+async def apply(
+    confiido: Confiido,
+    source: Source,
+    profile: Profile,
+    options: Options,
+    *,
+    now: datetime,
+    run_id: str | None = None,
+    explicit_instant: bool = False,
+    in_place: bool = False,
+    rate: float | None = None,
+    progress: Progress = no_progress,
+) -> Applied:
+    """Migrate. A run that was killed is taken up; a second run over the same source writes nothing.
+
+    Raises:
+        Conflict: ``run_differs``: the open run of this source has other parameters.
+        Invalid: the source has none of the profile's tables.
+    """
+    store, runs = confiido.store, Runs(confiido.store)
+    run = await runs.begin(
+        source.name, options, run_id=run_id, in_place=in_place, explicit=explicit_instant, now=now
+    )
+    await runs.save(run)
+    if in_place:
+        await inplace.move_aside(store)
+    await confiido.ensure_indexes()
+    with Scratch.open() as scratch:
+        reading = read(scratch, source, profile, replace(run.options), progress)
+        companions = Companions(store, reading, run)
+        before = dict(run.counts)
+        counts: Counter[str] = Counter()
+        counts["experts"] = await companions.experts()
+        counts["users"] = await companions.users()
+        writer = Writer(store, reading, run, progress, rate=rate)
+        written = await writer.clients(options.limit)
+        counts.update(written.counts)
+        counts["references"], dangling = await companions.references()
+        counts["quarantined"] = await _quarantine(store, reading, run)
+        counts["matched"] = reading.matched
+        counts["wrote"] += sum(counts[name] for name in ("experts", "users", "references", "quarantined"))
+        run.counts = {**counts, "read": reading.read, "wrote": counts["wrote"] + before.get("wrote", 0)}
+    run.state, run.finished_at = RunState.DONE, now
+    await runs.save(run)
+    return Applied(
+        run=run,
+        counts=counts,
+        conflicts=written.conflicts,
+        changed_in_both=written.changed_in_both,
+        dangling=dangling,
+    )
+
+
+async def _quarantine(store: Store, reading: Reading, run: Run) -> int:
+    made, batch = 0, list[Document]()
+    query = "SELECT id, reason, detail, key, client, original FROM quarantine ORDER BY id"
+    for identifier, reason, detail, key, client, original in reading.scratch.all(query):
+        entry: Document = {
+            "_id": ObjectId(identifier),
+            "reason": reason,
+            "original": decoded(original)["record"],
+            "source": reading.source.name,
+            "runId": run.id,
+        }
+        named = (("detail", detail), ("key", old_id(key)), ("clientId", ObjectId(client) if client else None))
+        batch.append(entry | {name: value for name, value in named if value})
+        if len(batch) == _BATCH:
+            made += len(batch) - len(await insert_missing(store, "migration_quarantine", batch))
+            batch = []
+    return made + len(batch) - len(await insert_missing(store, "migration_quarantine", batch))

@@ -1,0 +1,254 @@
+"""What stands beside the bookings: experts with their calendars, users with seed 003's statistics, and whatever
+pointed at an old id (reviews, invoices, messages), which now also names the session."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from bson import Decimal128, ObjectId
+from pymongo import UpdateOne
+
+from confiido_booking.bookings.statuses import Medium
+from confiido_booking.database.store import Document, Store
+from confiido_booking.migration.coercions import Refusal, folded
+from confiido_booking.migration.people import number
+from confiido_booking.migration.reading import Reading, old_id
+from confiido_booking.migration.runs import Run
+from confiido_booking.migration.scratch import decoded
+from confiido_booking.migration.writing import insert_missing
+
+_BATCH = 500
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Companions:
+    """Each document is made once: what is there already, from an earlier run or from the live app, stays."""
+
+    store: Store
+    reading: Reading
+    run: Run
+
+    async def experts(self) -> int:
+        query = "SELECT id, key, user, number, email, name, doc FROM experts ORDER BY id"
+        made = 0
+        for rows in _batches(self.reading.scratch.all(query)):
+            experts = [self._expert(*row) for row in rows]
+            if self.run.in_place:
+                made += await self._convert(experts)
+            else:
+                made += await self._make("experts", experts)
+            await self._make("calendars", [{"_id": expert["_id"], "busy": []} for expert in experts])
+        return made
+
+    def _expert(self, *row: Any) -> Document:
+        identifier, _, user, own, email, name, doc = row
+        coercions = self.reading.coercions
+        facts = decoded(doc)
+        user_key = coercions.object_id(user) if user else None
+        kept = dict(facts.get("unmapped") or {})
+        currency = _quiet(lambda: coercions.currency(facts.get("currency"))) or self.reading.options.currency
+        offers = self._offers(facts.get("sessionTypes"), currency, kept)
+        created = _quiet(lambda: coercions.moment(facts.get("createdAt"))) or _birth(ObjectId(identifier))
+        expert: Document = {"_id": ObjectId(identifier), "userId": user_key or ObjectId(identifier)}
+        named = (("expertUserId", number(own)), ("email", email), ("name", name or ""), ("title", facts.get("title")))
+        expert |= {field: value for field, value in named if value is not None}
+        return expert | {
+            "timezone": self.reading.options.timezone,  # HISTORY 5: the stored "UTC" is nobody's choice
+            "sessionTypes": offers,
+            "bufferBefore": 0,
+            "bufferAfter": 0,
+            "minNotice": 0,
+            "horizon": 365,
+            "payment": "upfront",
+            "cancellationPolicy": {"tiers": [], "clientUntilHoursBefore": 0},
+            "isActive": kept.get("isActive") is not False,
+            "createdAt": created,
+            "updatedAt": created,
+            "legacy": {"runId": self.run.id, "source": self.reading.source.name, **({"fields": kept} if kept else {})},
+        }
+
+    def _offers(self, given: Any, currency: str, kept: Document) -> list[Document]:
+        """What can be sold; the first of a kind and length stands, what cannot be read is kept aside."""
+        coercions = self.reading.coercions
+        offers: dict[tuple[str, int], Document] = {}
+        for entry in given if isinstance(given, list) else []:
+            try:
+                medium = str(entry.get("sessionType") or entry.get("type"))
+                minutes, own = coercions.minutes(entry.get("duration")), coercions.currency(entry.get("currency"))
+                price = coercions.money(entry.get("price"), own or currency)
+            except (Refusal, AttributeError):
+                minutes = price = None
+            if minutes is None or price is None or minutes < 5 or folded(medium) not in map(folded, Medium):
+                kept.setdefault("sessionTypes", []).append(entry)
+                continue
+            medium = next(word for word in Medium if folded(word) == folded(medium))
+            offer = {"sessionType": medium, "duration": minutes, "price": Decimal128(price[0])}
+            offers.setdefault((medium, minutes), {**offer, "currency": own or currency})
+        return list(offers.values())
+
+    async def _convert(self, experts: list[Document]) -> int:
+        """In place: the profile keeps its ``_id`` and gets the fields it lacks; the original is kept aside."""
+        ids = [expert["_id"] for expert in experts]
+        query = {"_id": {"$in": ids}, "legacy.runId": {"$exists": False}, "cancellationPolicy": {"$exists": False}}
+        originals = await self.store.find("read experts", "experts", query)
+        await self._make("experts_flat_backup", originals)
+        unconverted = {original["_id"] for original in originals}
+        writes = [
+            UpdateOne({"_id": expert["_id"], "legacy.runId": {"$exists": False}}, {"$set": _without_id(expert)})
+            for expert in experts
+            if expert["_id"] in unconverted
+        ]
+        if writes:
+            await self.store.run("convert experts", lambda: self.store.collection("experts").bulk_write(writes))
+        return len(writes)
+
+    async def users(self) -> int:
+        """Users, and seed 3.20's statistics: how many bookings, Σ finalAmount, the first, the last."""
+        if self.run.in_place:
+            return 0
+        made = 0
+        statistics = self.reading.profile.parameters.get("users") == "create"
+        query = "SELECT id, key, number, email, name, created, doc FROM users ORDER BY id"
+        for rows in _batches(self.reading.scratch.all(query)):
+            users = [self._user(*row, statistics=statistics) for row in rows]
+            made += await self._make("users", users)
+            if statistics:
+                await self._refresh(users)
+        return made
+
+    def _user(self, *row: Any, statistics: bool) -> Document:
+        identifier, _, own, email, name, created, doc = row
+        facts = decoded(doc)
+        born = _EPOCH + timedelta(milliseconds=created) if created is not None else _birth(ObjectId(identifier))
+        named = (
+            ("userId", number(own)),
+            ("email", email),
+            ("name", name),
+            ("firstName", facts.get("firstName")),
+            ("lastName", facts.get("lastName")),
+            ("phone", facts.get("phone")),
+        )
+        user: Document = {"_id": ObjectId(identifier), **{field: value for field, value in named if value is not None}}
+        if statistics:
+            user |= self._statistics(identifier)
+        return user | {"createdAt": born, "legacy": {"runId": self.run.id, "source": self.reading.source.name}}
+
+    def _statistics(self, client: bytes) -> Document:
+        query = "SELECT currency, price, booked FROM sessions WHERE client = ? AND lost = 0 ORDER BY booked, session"
+        rows = list(self.reading.scratch.all(query, client))
+        if not rows:
+            return {"totalBookings": 0}
+        spent: dict[str, Decimal] = {}
+        for currency, price, _ in rows:
+            spent[currency] = spent.get(currency, Decimal(0)) + Decimal(price)
+        return {
+            "totalBookings": len(rows),
+            "totalSpent": Decimal128(spent[rows[0][0]]),
+            "spent": {currency: Decimal128(amount) for currency, amount in spent.items()},
+            "firstBookingDate": _EPOCH + timedelta(milliseconds=rows[0][2]),
+            "lastBookingDate": _EPOCH + timedelta(milliseconds=rows[-1][2]),
+        }
+
+    async def _refresh(self, users: list[Document]) -> None:
+        """Catch-up: the statistics of a user who is there already."""
+        names = ("totalBookings", "totalSpent", "spent", "firstBookingDate", "lastBookingDate")
+        writes = [
+            UpdateOne(
+                {"_id": user["_id"], "totalBookings": {"$ne": user["totalBookings"]}},
+                {"$set": {name: user[name] for name in names if name in user}},
+            )
+            for user in users
+        ]
+        await self.store.run("refresh users", lambda: self.store.collection("users").bulk_write(writes, ordered=False))
+
+    async def references(self) -> tuple[int, list[str]]:
+        """Write what pointed at old ids, with ``sessionId``; and say what points at nothing."""
+        made, dangling = 0, []
+        for rows in _batches(self.reading.scratch.all("SELECT name, key, target, doc FROM refs ORDER BY id")):
+            by_name: dict[str, list[Document]] = {}
+            for name, key, target, doc in rows:
+                found = next((hit for part in target.split("\n") if part and (hit := self.resolve(part))), None)
+                if target and found is None:
+                    dangling.append(f"{name} {key} → {target.replace(chr(10), ', ')}")
+                document = {**decoded(doc), "_id": old_id(key)}
+                if found is not None:
+                    document |= {"sessionId": found[0], "clientId": found[1]}
+                document["legacy"] = {"runId": self.run.id, "source": self.reading.source.name}
+                by_name.setdefault(name, []).append(document)
+            for name, documents in by_name.items():
+                made += await self._make(name, documents) if not self.run.in_place else await self._link(name, documents)
+        return made, dangling
+
+    def resolve(self, reference: str) -> tuple[ObjectId, ObjectId] | None:
+        """(sessionId, clientId) of an old id; of a nested document with one session, that session."""
+        return resolved(self.reading, reference)
+
+    async def _link(self, name: str, documents: list[Document]) -> int:
+        """In place: the document is there; it gets the session's id beside the old one."""
+        writes = [
+            UpdateOne(
+                {"_id": document["_id"], "legacy.runId": {"$exists": False}},
+                {"$set": {field: document[field] for field in ("sessionId", "clientId", "legacy")}},
+            )
+            for document in documents
+            if "sessionId" in document
+        ]
+        if not writes:
+            return 0
+        result = await self.store.run(f"link {name}", lambda: self.store.collection(name).bulk_write(writes))
+        return result.modified_count
+
+    async def _make(self, collection: str, documents: list[Document]) -> int:
+        return len(documents) - len(await insert_missing(self.store, collection, documents))
+
+
+def resolved(reading: Reading, reference: str) -> tuple[ObjectId, ObjectId] | None:
+    """Where an old id leads: a session's own id, the id or key its record had, the document it lay in."""
+    scratch = reading.scratch
+    named = old_id(reference)
+    if isinstance(named, ObjectId):
+        row = scratch.one("SELECT session, client FROM sessions WHERE session = ? AND lost = 0", named.binary)
+        if row is not None:
+            return ObjectId(row[0]), ObjectId(row[1])
+    row = scratch.one("SELECT seq, session, client, lost FROM sessions WHERE old = ?", reference)
+    row = row or scratch.one("SELECT seq, session, client, lost FROM sessions WHERE match_key = ?", reference)
+    while row is not None and row[3]:
+        row = scratch.one("SELECT seq, session, client, lost FROM sessions WHERE seq = ?", row[3])
+    if row is not None:
+        return ObjectId(row[1]), ObjectId(row[2])
+    row = scratch.one("SELECT client FROM documents WHERE old = ?", reference)
+    if row is not None:
+        sessions = list(scratch.all("SELECT session FROM sessions WHERE client = ? AND lost = 0 LIMIT 2", row[0]))
+        if len(sessions) == 1:
+            return ObjectId(sessions[0][0]), ObjectId(row[0])
+    return None
+
+
+def _quiet[T](read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except Refusal:
+        return None
+
+
+def _birth(identifier: ObjectId) -> datetime:
+    born = identifier.generation_time
+    return born if 2005 < born.year < 2100 else _EPOCH
+
+
+def _without_id(document: Mapping[str, Any]) -> Document:
+    return {name: value for name, value in document.items() if name != "_id"}
+
+
+def _batches(rows: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    batch: list[tuple[Any, ...]] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

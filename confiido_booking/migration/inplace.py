@@ -1,0 +1,45 @@
+"""Migrating in place: the old documents lie in the very collection that will hold the new ones.
+
+They are first moved aside, whole, to ``bookings_flat_backup``, which is then the source: it does not change while a
+run is killed and taken up, and ``bookings`` holds nothing but new documents, so that L1's unique index can be made.
+"""
+
+from confiido_booking.database.store import Document, Store
+from confiido_booking.migration.sources import BACKUP
+from confiido_booking.migration.writing import insert_missing
+
+OLD = {"schemaVersion": {"$exists": False}}
+_BATCH = 500
+
+
+async def move_aside(store: Store) -> int:
+    """Move the old documents; repeatable after a kill, because a copy precedes each deletion. How many went."""
+    moved = 0
+    while batch := await store.find("read old", "bookings", OLD, limit=_BATCH):
+        await insert_missing(store, BACKUP, batch)
+        ids = [document["_id"] for document in batch]
+        await _delete(store, "bookings", {"_id": {"$in": ids}, **OLD})
+        moved += len(batch)
+    return moved
+
+
+async def put_back(store: Store) -> int:
+    """The inverse: every original where it was, the unique index of the new documents dropped before."""
+    await _drop_unique_index(store)
+    returned = 0
+    while batch := await store.find("read backup", BACKUP, {}, limit=_BATCH):
+        await insert_missing(store, "bookings", batch)
+        await _delete(store, BACKUP, {"_id": {"$in": [document["_id"] for document in batch]}})
+        returned += len(batch)
+    return returned
+
+
+async def _drop_unique_index(store: Store) -> None:
+    indexes = await store.run("read indexes", store.collection("bookings").index_information)
+    for name, index in indexes.items():
+        if index.get("unique") and name != "_id_":
+            await store.run("drop index", lambda name=name: store.collection("bookings").drop_index(name))  # type: ignore[misc]
+
+
+async def _delete(store: Store, collection: str, query: Document) -> None:
+    await store.run("delete", lambda: store.collection(collection).delete_many(query))
