@@ -27,10 +27,24 @@ _DUPLICATE = 11000
 class Archive:
     store: Store
 
-    async def client(self, client_id: ObjectId, *, now: datetime, older_than: timedelta) -> int:
+    async def make_room(self, client_id: ObjectId, new_bytes: int, *, now: datetime, keep: ObjectId) -> bool:
+        """Where a client's document has no room for so much more: archive all that is finished but ``keep``.
+
+        Returns whether anything went.
+        """
+        booking = await self.store.find_one("read booking", "bookings", {"clientId": client_id})
+        if booking is None or guards.has_room(booking, new_bytes):
+            return False
+        return await self.client(client_id, now=now, older_than=timedelta(0), keep=keep) > 0
+
+    async def client(
+        self, client_id: ObjectId, *, now: datetime, older_than: timedelta, keep: ObjectId | None = None
+    ) -> int:
         """Archive a client's finished sessions whose end, or whose end of life, is that old. How many went."""
         booking = await self.store.find_one("read booking", "bookings", {"clientId": client_id})
-        ready = [s for s in (booking or {}).get("sessions", []) if _is_history(s, now, older_than)]
+        ready = [
+            s for s in (booking or {}).get("sessions", []) if s["sessionId"] != keep and _is_history(s, now, older_than)
+        ]
         moved = 0
         for start in range(0, len(ready), BATCH):
             moved += await self._move(client_id, ready[start : start + BATCH], now)

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import bson
 from bson import ObjectId
 
 from confiido_booking import money
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import guards
+from confiido_booking.bookings.archive import Archive
 from confiido_booking.bookings.context import Context, wall_fields
 from confiido_booking.bookings.guards import Command, fresh_key
 from confiido_booking.bookings.models import ActorStamp, Policy, Session
@@ -261,12 +261,18 @@ def _renewed(claim: Claim) -> Claim:
 async def _push(
     context: Context, session: Document, client: ClientRef, command: Command, view: View
 ) -> Document | None:
-    """BOOK 2b. None = refused, for whatever reason."""
+    """BOOK 2b. None = refused, for whatever reason. A full document first sheds what is finished."""
     document = await _push_once(context, session, client, command, view)
     if document is not None:
         return document
     if await _ensure_booking(context, client.client_id, command.now) or await context.healing.expire_own(
         client.client_id, session["startsAt"], session["endsAt"], command.now
+    ):
+        document = await _push_once(context, session, client, command, view)
+    if document is not None:
+        return document
+    if await Archive(context.store).make_room(
+        client.client_id, guards.weight(session), now=command.now, keep=session["sessionId"]
     ):
         return await _push_once(context, session, client, command, view)
     return None
@@ -289,7 +295,7 @@ async def _push_once(
         "abandonedClaims": {"$ne": session["claimId"]},
         "sessions.requestKey": {"$ne": command.key},
         "sessions": {"$not": guards.overlapping(session["startsAt"], session["endsAt"])},
-        **guards.room_for(len(bson.encode(session))),
+        **guards.room_for(guards.weight(session)),
     }
     return await context.store.find_and_update(
         "push",

@@ -16,7 +16,15 @@ from confiido_booking.bookings.context import Context, wall_fields
 from confiido_booking.bookings.guards import Command
 from confiido_booking.bookings.models import CancellationPolicy
 from confiido_booking.bookings.statuses import SessionStatus
-from confiido_booking.bookings.transitions import CLOSED_REQUEST, Found, Plan, explain, transition
+from confiido_booking.bookings.transitions import (
+    CLOSED_REQUEST,
+    Found,
+    Plan,
+    check_role,
+    explain,
+    make_room,
+    transition,
+)
 from confiido_booking.bookings.views import Change, View, When, projection
 from confiido_booking.calendar import claims
 from confiido_booking.calendar import rules as calendar_rules
@@ -73,7 +81,7 @@ async def request(
     if command.reason:
         wish["reason"] = command.reason
     guard = {"startsAt": {"$gt": command.now}, "rescheduleRequest.status": {"$ne": "pending"}}
-    plan = Plan(fields={"rescheduleRequest": wish}, guard=guard, room=3000)
+    plan = Plan(fields={"rescheduleRequest": wish}, guard=guard, grows=True)
     return await transition(context, booking_id, session["sessionId"], command, view, plan)
 
 
@@ -97,7 +105,7 @@ async def respond(
     answered = {"rescheduleRequest": {"$mergeObjects": ["$$s.rescheduleRequest", {"$literal": answer}]}}
     guard = {"rescheduleRequest.status": "pending"}
     if not approve:
-        plan = Plan(expressions=answered, guard=guard)
+        plan = Plan(expressions=answered, guard=guard, grows=note is not None)
         return await transition(context, booking_id, found.session["sessionId"], command, view, plan)
     starts_at = found.session["rescheduleRequest"]["requestedStartsAt"]
     return await _moved(context, found, command, view, starts_at, found.session["timezone"], answered, guard)
@@ -112,15 +120,16 @@ async def undo(context: Context, booking_id: ObjectId, session_id: ObjectId, com
         return found
     session = found.session
     if session["endsAt"] <= command.now or "claimId" not in session:
-        plan = Plan(to=SessionStatus.CONFIRMED, guard={"version": session["version"]})
+        plan = Plan(to=SessionStatus.CONFIRMED, guard={"version": session["version"]}, grows=True)
         return await transition(context, booking_id, session["sessionId"], command, view, plan)
-    return await _stand_on_new_claim(context, found, command, view, session, Plan(to=SessionStatus.CONFIRMED))
+    return await _stand_on_new_claim(
+        context, found, command, view, session, Plan(to=SessionStatus.CONFIRMED, grows=True)
+    )
 
 
 async def _own(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command) -> Found | Change:
     """RESCHEDULE 1: the session as read, if this actor may do this to it."""
-    if command.actor.role not in rules.TRANSITIONS[command.action].roles:
-        raise rules.not_allowed(command.action)
+    await check_role(context, booking_id, session_id, command)
     found = await explain(context, booking_id, session_id, command)
     if isinstance(found, Found):
         refusal = rules.why_not(command.action, found.session, command.actor, command.now)
@@ -173,6 +182,7 @@ async def _moved(
         fields={**new_wall, "clientCancelUntil": rules.client_cancel_until(policy, starts_at)},
         expressions={**expressions, "rescheduleHistory": {"$slice": [moves, -MAX_MOVES]}},
         guard={"startsAt": {"$gt": now}, **(guard or {})},
+        grows=True,
     )
     return await _stand_on_new_claim(context, found, command, view, {**session, **new_wall}, plan)
 
@@ -195,7 +205,11 @@ async def _stand_on_new_claim(
     previous = await store.find_and_update(
         command.action,
         "bookings",
-        {"$and": [guard, {"sessions": {"$not": in_the_way}}], "abandonedClaims": {"$ne": claim_id}},
+        {
+            "$and": [guard, {"sessions": {"$not": in_the_way}}],
+            "abandonedClaims": {"$ne": claim_id},
+            **guards.room_for(plan.needs(command)),
+        },
         guards.change(
             session_id,
             command,
@@ -219,6 +233,9 @@ async def _stand_on_new_claim(
     refusal = rules.why_not(command.action, again.session, command.actor, command.now)
     if refusal is not None:
         raise refusal
+    if not guards.has_room(again.document, plan.needs(command)):
+        await make_room(context, again, command, plan)
+        return await _stand_on_new_claim(context, again, command, view, moved, plan)
     if again.session["version"] == session["version"]:
         raise ClientBusy("The client has another session at this time")
     raise Conflict("The session is changing; please try again", code="try_again")

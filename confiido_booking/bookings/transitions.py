@@ -4,6 +4,7 @@ The filter carries the whole precondition; only a refusal is followed by a read,
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from bson import Decimal128, ObjectId
 
 from confiido_booking.actors import Role
 from confiido_booking.bookings import guards, rules
+from confiido_booking.bookings.archive import Archive
 from confiido_booking.bookings.context import BOOKING_NOT_FOUND, SESSION_NOT_FOUND, Context
 from confiido_booking.bookings.guards import Command
 from confiido_booking.bookings.healing import SYSTEM_CANCEL
@@ -42,7 +44,8 @@ _NOTHING_PAID = {"paidAmount": {"$lte": Decimal128("0")}}
 class Plan:
     """What a command changes in its session, and what it further needs.
 
-    ``drops``: the session gives its minutes back. ``room``: bytes it may add to the document.
+    ``drops``: the session gives its minutes back. ``grows``: by a text of the caller's, so it needs room in the
+    document (SPEC 11); what does not is never refused for lack of it.
     """
 
     to: str | None = None
@@ -50,7 +53,11 @@ class Plan:
     expressions: Mapping[str, Any] = field(default_factory=dict)
     guard: Mapping[str, Any] = field(default_factory=dict)
     drops: bool = False
-    room: int = 0
+    grows: bool = False
+
+    def needs(self, command: Command) -> int:
+        """Bytes it may add."""
+        return guards.weight(self.fields, self.expressions, command.entry(self.to))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ async def decide(
         command.action,
         "bookings",
         guards.on_session(booking_id, session_id, command, plan.guard)
-        | (guards.room_for(plan.room) if plan.room else {}),
+        | (guards.room_for(plan.needs(command)) if plan.grows else {}),
         guards.change(session_id, command, to=plan.to, fields=plan.fields, expressions=plan.expressions),
         projection=projection(view, session_id),
     )
@@ -109,12 +116,25 @@ async def explain(context: Context, booking_id: ObjectId, session_id: ObjectId, 
     return Found(document, session)
 
 
+async def check_role(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command) -> None:
+    """Refuse whom SPEC 4 does not name, whatever the session's state.
+
+    Raises:
+        NotFound: not theirs to see, which comes first (SPEC 8).
+        NotAllowed: theirs to see, not to do.
+    """
+    if command.actor.role in rules.TRANSITIONS[command.action].roles:
+        return
+    with suppress(Conflict, PreconditionFailed):
+        await explain(context, booking_id, session_id, command)
+    raise rules.not_allowed(command.action)
+
+
 async def transition(
     context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View, plan: Plan
 ) -> Change:
     """Decide; refused, say why."""
-    if command.actor.role not in rules.TRANSITIONS[command.action].roles:
-        raise rules.not_allowed(command.action)
+    await check_role(context, booking_id, session_id, command)
     for _ in range(3):
         change = await decide(context, booking_id, session_id, command, view, plan)
         if change is not None:
@@ -128,9 +148,16 @@ async def transition(
         refusal = rules.why_not(command.action, found.session, command.actor, command.now)
         if refusal is not None:
             raise refusal
-        if plan.room:
-            raise Conflict("There is no more room in this booking", code="booking_full")
+        if plan.grows and not guards.has_room(found.document, plan.needs(command)):
+            await make_room(context, found, command, plan)
     raise Conflict("The session is changing; please try again", code="try_again")
+
+
+async def make_room(context: Context, found: Found, command: Command, plan: Plan) -> None:
+    """Archive what is finished in a full document. Raises Conflict ``booking_full`` where that is nothing."""
+    client_id, session_id = found.document["clientId"], found.session["sessionId"]
+    if not await Archive(context.store).make_room(client_id, plan.needs(command), now=command.now, keep=session_id):
+        raise Conflict("There is no more room in this booking", code="booking_full")
 
 
 async def confirm(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View) -> Change:
@@ -170,7 +197,11 @@ async def cancel(context: Context, booking_id: ObjectId, session_id: ObjectId, c
     if command.reason:
         fields["cancellationReason"] = rules.text(command.reason, "reason")
     plan = Plan(
-        to=SessionStatus.CANCELLED, fields=fields, expressions=CLOSED_REQUEST | {"refundDue": _PAID_AMOUNT}, drops=True
+        to=SessionStatus.CANCELLED,
+        fields=fields,
+        expressions=CLOSED_REQUEST | {"refundDue": _PAID_AMOUNT},
+        drops=True,
+        grows=command.reason is not None,
     )
     if role is not Role.CLIENT:
         return await transition(context, booking_id, session_id, command, view, plan)
@@ -200,7 +231,7 @@ async def patch(
     changes: Mapping[str, object],
 ) -> Change:
     fields = rules.checked_patch(changes, command.actor, _SESSION_FIELDS)
-    plan = Plan(fields=fields, room=1 + sum(4 * len(str(value)) for value in fields.values()))
+    plan = Plan(fields=fields, grows=True)
     return await transition(context, booking_id, session_id, command, view, plan)
 
 
@@ -214,8 +245,7 @@ async def pay(
     """
     actor, now = command.actor, command.now
     trusted = actor.role is not Role.CLIENT or context.settings.trust_client_payments
-    if actor.role is Role.EXPERT:
-        raise rules.not_allowed("pay")
+    await check_role(context, booking_id, session_id, command)
     if trusted:
         change = await decide(context, booking_id, session_id, command, view, _payment(now, method or "manual"))
         if change is not None:
