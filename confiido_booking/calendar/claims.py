@@ -175,5 +175,5 @@ async def _write(store: Store, service_session_id: ObjectId, rev: int, update: M
     older = {"_id": service_session_id, "rev": {"$lt": rev}}
     try:
         await store.update("project", "service_sessions", older, update, upsert=True)
-    except Duplicate:
-        return
+    except Duplicate:  # it is there: as new as this, or an older one that came while this looked
+        await store.update("project", "service_sessions", older, update)
