@@ -25,7 +25,7 @@ _HIDDEN_FROM = {
     Role.CLIENT: _STAFF_ONLY | {"expertNotes"},
     Role.EXPERT: _STAFF_ONLY,
 }
-_PROTOCOL = frozenset({"abandonedClaims", "revision_id", "late"})
+_PROTOCOL = frozenset({"abandonedClaims", "revision_id", "late", "_lapsed"})
 _DATES = frozenset({"startDate", "endDate", "date"})
 _CLIENTS_SUMS = frozenset({"totalSessions", "totalSpent", "totals", "archived"})
 
@@ -75,7 +75,7 @@ def booking(raw: Raw, *, actor: Actor, now: datetime, minimal: bool = False) -> 
 
 def _sums_without_lapsed(raw: Raw, now: datetime) -> Wire:
     """SPEC L2: a reply counts a pending session only while its hold lives."""
-    lapsed = [totals.line(item) for item in raw["sessions"] if rules.is_lapsed(item, now)]
+    lapsed = [totals.line(item) for item in raw.get("_lapsed", raw["sessions"]) if rules.is_lapsed(item, now)]
     if not lapsed:
         return {}
     sums = totals.of((), raw.get("totals"))

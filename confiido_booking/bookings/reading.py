@@ -314,7 +314,8 @@ async def _entries(
 
 
 async def _with_sessions(context: Context, clients: Counter[ObjectId], ids: list[ObjectId]) -> list[Document]:
-    """The clients' documents with those of their sessions. ``clients``: how many of each.
+    """The clients' documents with those of their sessions, and in ``_lapsed`` what the totals still count of lapsed
+    holds, wherever they are. ``clients``: how many sessions of each.
 
     Where it is one, a projection picks it: FerretDB takes 8 ms for 50 clients of 50 sessions each, and 29 ms to filter
     every session by 50 ids.
@@ -334,9 +335,19 @@ async def _with_sessions(context: Context, clients: Counter[ObjectId], ids: list
             {"$project": {**head, "sessions": wanted}},
         ]
         reads.append(store.aggregate("read sessions", "bookings", pipeline))
-    found = [document for documents in await asyncio.gather(*reads) for document in documents]
+    holds = {
+        "listing.clientId": {"$in": list(clients)},
+        "listing.status": "pending",
+        "listing.timeoutAt": {"$lte": context.clock()},
+    }
+    reads.append(store.find("read lapsed holds", "service_sessions", holds, {"listing": 1}))
+    *answers, lapsed_holds = await asyncio.gather(*reads)
+    found = [document for documents in answers for document in documents]
     for document in found:
         document.setdefault("sessions", [])  # the only one of the page is archived
+        document["_lapsed"] = [
+            entry["listing"] for entry in lapsed_holds if entry["listing"]["clientId"] == document["clientId"]
+        ]
     return found
 
 

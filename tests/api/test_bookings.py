@@ -3,6 +3,7 @@
 import httpx
 
 from confiido_booking.actors import Actor
+from confiido_booking.client import Confiido
 from confiido_booking.experts.models import Expert
 from tests.api.conftest import Headers, wish
 from tests.builders import Clock, a_client, a_service, an_admin, an_expert
@@ -179,6 +180,26 @@ async def test_a_lapsed_hold_is_shown_as_cancelled_and_counts_for_nothing(
     assert read["totals"]["INR"]["booked"] == 0
     assert read["totals"]["INR"]["outstanding"] == 0
     assert read["totalSessions"] == 1
+
+
+async def test_a_page_counts_no_lapsed_hold_that_lies_on_another_page(
+    http: httpx.AsyncClient, as_: Headers, confiido: Confiido, clock: Clock, ada: Actor, grace: Expert
+) -> None:
+    for hour in (10, 11):
+        start = f"2026-03-03T{hour}:00:00Z"
+        await confiido.bookings.book(
+            actor=ada, expert=str(grace.id), session_type="video", duration=30, starts_at=start
+        )
+    clock.advance(minutes=31)
+
+    answer = await http.get("/api/bookings/user?limit=1", headers=as_(ada))
+
+    (booking,) = answer.json()["data"]["bookings"]
+    assert len(booking["sessions"]) == 1
+    assert booking["totalSpent"] == 0
+    assert booking["totals"]["INR"]["outstanding"] == 0
+    assert booking["totalSessions"] == 2
+    assert "_lapsed" not in booking
 
 
 async def test_internal_notes_are_for_staff_and_expert_notes_not_for_clients(
