@@ -205,3 +205,10 @@ async def compare(
     if served:
         ways["http"] = _ByHttp(served, await scenes(confiido, like, attempts))
     return await in_turn(ways, rounds=rounds, repeats=repeats), recordings
+
+
+async def alone(confiido: Confiido, like: Likeness, *, repeats: int) -> dict[str, float]:
+    """Milliseconds of each operation by the library alone, on documents of five sessions."""
+    library = _ByLibrary(confiido, await scenes(confiido, like, repeats + 1, sessions=5))
+    times = await in_turn({"library": library}, rounds=1, repeats=repeats)
+    return {operation: each.milliseconds for operation, each in times["library"].items()}

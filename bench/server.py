@@ -51,7 +51,9 @@ async def machine(store: Store) -> str:
     """What the figures were measured on: cores, memory, processor, versions."""
     build = await store.client.admin.command("buildInfo")
     own = build.get("ferretdb", {}).get("version")
-    server = f"FerretDB {own.removeprefix('v')} (as MongoDB {build['version']})" if own else f"MongoDB {build['version']}"
+    server = (
+        f"FerretDB {own.removeprefix('v')} (as MongoDB {build['version']})" if own else f"MongoDB {build['version']}"
+    )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{os.cpu_count()} cores ({_processor()}), {memory:.0f} GiB, {platform.system()}, "

@@ -27,9 +27,7 @@ class Times:
 
     def over(self, base: "Times") -> "Ratio":
         """How many times as long as ``base``: each round compared with its own."""
-        each = sorted(
-            median(mine) / median(theirs) for mine, theirs in zip(self.rounds, base.rounds, strict=True)
-        )
+        each = sorted(median(mine) / median(theirs) for mine, theirs in zip(self.rounds, base.rounds, strict=True))
         return Ratio(median(each), each[0], each[-1])
 
     @property
