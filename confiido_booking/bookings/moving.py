@@ -120,7 +120,13 @@ async def undo(context: Context, booking_id: ObjectId, session_id: ObjectId, com
         return found
     session = found.session
     if session["endsAt"] <= command.now or "claimId" not in session:
-        plan = Plan(to=SessionStatus.CONFIRMED, guard={"version": session["version"]}, grows=True)
+        in_the_way = guards.overlapping(session["startsAt"], session["endsAt"], other_than=session["sessionId"])
+        plan = Plan(
+            to=SessionStatus.CONFIRMED,
+            guard={"version": session["version"]},
+            beside={"sessions": {"$not": in_the_way}},
+            grows=True,
+        )
         return await transition(context, booking_id, session["sessionId"], command, view, plan)
     return await _stand_on_new_claim(
         context, found, command, view, session, Plan(to=SessionStatus.CONFIRMED, grows=True)

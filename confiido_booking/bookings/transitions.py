@@ -23,7 +23,7 @@ from confiido_booking.bookings.statuses import PaymentStatus, SessionStatus, Tim
 from confiido_booking.bookings.views import Change, View, projection
 from confiido_booking.calendar import claims
 from confiido_booking.database.store import Document
-from confiido_booking.errors import Conflict, NotFound, PaymentNotVerified, PreconditionFailed
+from confiido_booking.errors import ClientBusy, Conflict, NotFound, PaymentNotVerified, PreconditionFailed
 
 _SESSION_FIELDS = frozenset(info.alias or name for name, info in Session.model_fields.items())
 CLOSED_REQUEST: dict[str, Any] = {
@@ -45,13 +45,15 @@ class Plan:
     """What a command changes in its session, and what it further needs.
 
     ``drops``: the session gives its minutes back. ``grows``: by a text of the caller's, so it needs room in the
-    document (SPEC 11); what does not is never refused for lack of it.
+    document (SPEC 11); what does not is never refused for lack of it. ``beside``: what must hold of the client's other
+    sessions, else the client is busy.
     """
 
     to: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     expressions: Mapping[str, Any] = field(default_factory=dict)
     guard: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)
     drops: bool = False
     grows: bool = False
 
@@ -72,11 +74,12 @@ async def decide(
     context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View, plan: Plan
 ) -> Change | None:
     """The guarded update, and after it the service session. None = the guard said no."""
+    guard = guards.on_session(booking_id, session_id, command, plan.guard)
+    room = guards.room_for(plan.needs(command)) if plan.grows else {}
     document = await context.store.find_and_update(
         command.action,
         "bookings",
-        guards.on_session(booking_id, session_id, command, plan.guard)
-        | (guards.room_for(plan.needs(command)) if plan.grows else {}),
+        ({"$and": [guard, plan.beside]} if plan.beside else guard) | room,
         guards.change(session_id, command, to=plan.to, fields=plan.fields, expressions=plan.expressions),
         projection=projection(view, session_id),
     )
@@ -150,6 +153,8 @@ async def transition(
             raise refusal
         if plan.grows and not guards.has_room(found.document, plan.needs(command)):
             await make_room(context, found, command, plan)
+        elif plan.beside and found.session["version"] == plan.guard["version"]:
+            raise ClientBusy("The client has another session at this time")
     raise Conflict("The session is changing; please try again", code="try_again")
 
 
