@@ -8,38 +8,46 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
+from bson import ObjectId
+
 from confiido_booking import BookingError, Confiido
-from confiido_booking.database.store import Document, Store
+from confiido_booking.database.store import Document, Filter, Store, Update
 
 COLLECTIONS = ("bookings", "calendars", "service_sessions", "booking_archive", "experts")
 _SPINS = 12  # loop turns after which a task that waits for no command has reached its next one, or its end
 
-READS_WHAT_STANDS_STILL = frozenset({"read expert", "read experts"})
-TOUCHES = {  # step -> (collection, whether it writes); an unknown step is taken to depend on everything
-    "claim": ("calendars", True),
-    "release": ("calendars", True),
-    "read calendar": ("calendars", False),
-    "insert service session": ("service_sessions", True),
-    "project": ("service_sessions", True),
-    "delete service session": ("service_sessions", True),
-    "read archive": ("booking_archive", False),
-    "archive copy": ("booking_archive", True),
-    **dict.fromkeys(("read booking", "read own key", "read claim's booking", "read own holds"), ("bookings", False)),
-    **dict.fromkeys(
-        (
-            *("push", "insert booking", "fence", "expire", "confirm", "cancel", "complete", "no-show", "undo"),
-            *("reschedule", "respond-reschedule", "request-reschedule", "pay", "patch", "archive pull"),
-        ),
-        ("bookings", True),
-    ),
-}
+_READS_WHAT_STANDS_STILL = frozenset({"read expert", "read experts"})
+
+
+@dataclass(frozen=True)
+class Touch:
+    """The document a command is about: ``key`` is its ``_id`` or ``clientId``, None = any of the collection."""
+
+    collection: str
+    key: tuple[str, ObjectId] | None
+    writes: bool
+
+    @classmethod
+    def of(cls, collection: str, query: Filter, *, writes: bool) -> "Touch":
+        keys = ((name, query.get(name)) for name in ("clientId", "_id"))
+        return cls(collection, next(((n, value) for n, value in keys if isinstance(value, ObjectId)), None), writes)
+
+    def commutes(self, other: "Touch") -> bool:
+        """Whether the order of the two cannot matter."""
+        if self.collection != other.collection or not (self.writes or other.writes):
+            return True
+        if self.key is None or other.key is None:
+            return False
+        return self.key[0] == other.key[0] and self.key[1] != other.key[1]
 
 
 class _WatchedStore(Store):
-    """A store that also tells when a command has ended."""
+    """A store that tells what the next command is about, and when it has ended."""
 
+    touch: Touch | None = None  # None: it depends on everything
     ended: Callable[[], None]
 
     async def run[T](self, step: str, command: Callable[[], Awaitable[T]], *, repeatable: bool = True) -> T:
@@ -48,13 +56,57 @@ class _WatchedStore(Store):
         finally:
             self.ended()
 
+    async def find_one(
+        self, step: str, collection: str, query: Filter, projection: Filter | None = None
+    ) -> Document | None:
+        self.touch = Touch.of(collection, query, writes=False)
+        return await super().find_one(step, collection, query, projection)
+
+    async def insert(self, step: str, collection: str, document: Document) -> None:
+        self.touch = Touch.of(collection, document, writes=True)
+        await super().insert(step, collection, document)
+
+    async def update(
+        self,
+        step: str,
+        collection: str,
+        query: Filter,
+        update: Update,
+        *,
+        upsert: bool = False,
+        repeatable: bool = True,
+    ) -> bool:
+        self.touch = Touch.of(collection, query, writes=True)
+        return await super().update(step, collection, query, update, upsert=upsert, repeatable=repeatable)
+
+    async def find_and_update(
+        self,
+        step: str,
+        collection: str,
+        query: Filter,
+        update: Update,
+        *,
+        projection: Filter | None = None,
+        before: bool = False,
+    ) -> Document | None:
+        self.touch = Touch.of(collection, query, writes=True)
+        return await super().find_and_update(step, collection, query, update, projection=projection, before=before)
+
+    async def delete(self, step: str, collection: str, query: Filter) -> bool:
+        self.touch = Touch.of(collection, query, writes=True)
+        return await super().delete(step, collection, query)
+
 
 @dataclass(eq=False)
 class Turn:
     """A command that waits until the test lets it run."""
 
     step: str
+    touch: Touch | None = None
     allowed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def commutes(self, other: "Turn") -> bool:
+        return self.touch is not None and other.touch is not None and self.touch.commutes(other.touch)
 
 
 class Process:
@@ -63,6 +115,7 @@ class Process:
     def __init__(self, confiido: Confiido, name: str = "process") -> None:
         store = _WatchedStore(confiido.store.client, confiido.store.name, hook=self._wait_for_turn)
         store.ended = self._command_ended
+        self._store = store
         self.name = name
         self.confiido = Confiido.over(store, confiido.settings, confiido.clock)
         self.waiting: list[Turn] = []
@@ -71,8 +124,9 @@ class Process:
         self._task: asyncio.Task[Any] | None = None
 
     async def _wait_for_turn(self, step: str) -> None:
-        if step not in READS_WHAT_STANDS_STILL:
-            turn = Turn(step)
+        touch, self._store.touch = self._store.touch, None
+        if step not in _READS_WHAT_STANDS_STILL:
+            turn = Turn(step, touch)
             self.waiting.append(turn)
             await turn.allowed.wait()
             self.trace.append(step)
@@ -197,15 +251,21 @@ class Schedule:
     """A depth-first walk through all orders of several processes' commands, each order of commuting commands once.
 
     Sleep sets: a command that has been tried first at a fork is not tried again below its siblings until something
-    it depends on has run.
+    it depends on has run. With ``draws``, so many orders drawn by lot instead, the same ones every time.
     """
 
+    draws: int = 0
     forks: list["_Fork"] = field(default_factory=list)
     depth: int = 0
     runs: int = 0
+    lot: Random = field(default_factory=lambda: Random(0))
 
     def __iter__(self) -> Iterator["Schedule"]:
-        while True:
+        for _ in range(self.draws):
+            self.forks, self.depth = [], 0
+            self.runs += 1
+            yield self
+        while not self.draws:
             self.depth = 0
             self.runs += 1
             yield self
@@ -226,15 +286,22 @@ class Schedule:
                 choices = [turn for turn in turns if turn not in asleep]
                 if not choices:
                     return False
+                if self.draws:
+                    self.lot.shuffle(choices)
                 self.forks.append(_Fork(choices, asleep))
             fork = self.forks[self.depth]
             self.depth += 1
-            asleep = fork.asleep_below()
-            await group[fork.chosen[0]].step(turns[fork.chosen])
+            chosen = turns[fork.chosen]
+            asleep = frozenset(
+                name for name in fork.tried if name[0] != fork.chosen[0] and turns[name].commutes(chosen)
+            )
+            await group[fork.chosen[0]].step(chosen)
 
 
 @dataclass
 class _Fork:
+    """A moment at which several commands wait. A name is the process's number and its step."""
+
     choices: Sequence[tuple[int, str]]
     asleep: frozenset[tuple[int, str]]
     place: int = 0
@@ -243,17 +310,11 @@ class _Fork:
     def chosen(self) -> tuple[int, str]:
         return self.choices[self.place]
 
+    @property
+    def tried(self) -> frozenset[tuple[int, str]]:
+        """What needs not be tried first again, until something it depends on has run."""
+        return self.asleep.union(self.choices[: self.place])
+
     def advance(self) -> bool:
         self.place += 1
         return self.place < len(self.choices)
-
-    def asleep_below(self) -> frozenset[tuple[int, str]]:
-        tried = self.asleep.union(self.choices[: self.place])
-        return frozenset(other for other in tried if _commute(other, self.chosen))
-
-
-def _commute(one: tuple[int, str], other: tuple[int, str]) -> bool:
-    mine, theirs = TOUCHES.get(one[1]), TOUCHES.get(other[1])
-    if one[0] == other[0] or mine is None or theirs is None:
-        return False
-    return mine[0] != theirs[0] or not (mine[1] or theirs[1])
