@@ -6,7 +6,7 @@ that whoever sees too much is found out.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -14,11 +14,10 @@ from bson import ObjectId
 
 from confiido_booking import Actor, Confiido, Expert
 from confiido_booking.actors import Role
+from confiido_booking.bookings.views import Change
 from confiido_booking.database.store import Document
-from tests.builders import MONDAY, Clock, a_client, a_service, an_admin, an_expert, make_expert
+from tests.builders import Clock, a_client, a_service, an_admin, an_expert, make_expert
 
-NOON = MONDAY + timedelta(hours=3)
-LATER = NOON + timedelta(hours=2)
 STEPS = {
     "confirmed": ("confirm",),
     "started": ("confirm",),
@@ -68,22 +67,24 @@ async def raw(confiido: Confiido) -> Raw:
 
 
 async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pending") -> Marketplace:
-    """``state`` is of Ada's session with Grace at :data:`NOON`: pending, lapsed, or one of :data:`STEPS`."""
+    """``state`` is of Ada's session with Grace in three hours: pending, lapsed, or one of :data:`STEPS`."""
+    noon = clock() + timedelta(hours=3)
+    later = noon + timedelta(hours=2)
     always = [{"dayOfWeek": day, "startTime": "00:00", "endTime": "24:00"} for day in range(7)]
     hours = {"periods": [{"timeSlots": always}], "exceptions": [{"date": "2026-04-01"}]}
     grace = await make_expert(confiido, title="Coach", availability=hours)
     ken = await make_expert(confiido, name="Ken", email="ken@example.org")
     ada, bo, admin = a_client(), a_client(email="bo@example.org", name="Bo"), an_admin()
     mentor = an_expert(grace)
-    block = await confiido.calendar.block(mentor, LATER + timedelta(days=1), LATER + timedelta(days=2), "Away")
-    booked = await _book(confiido, ada, grace, NOON)
+    block = await confiido.calendar.block(mentor, later + timedelta(days=1), later + timedelta(days=2), "Away")
+    booked = await _book(confiido, ada, grace, noon)
     booking, session = booked.document["_id"], booked.session_id
-    with_ken = (await _book(confiido, ada, ken, LATER)).session_id
-    with_bo = await _book(confiido, bo, ken, NOON)
+    with_ken = (await _book(confiido, ada, ken, later)).session_id
+    with_bo = await _book(confiido, bo, ken, noon)
     for action in STEPS.get(state, ()):
-        await _do(confiido, clock, action, booking, session, ada)
+        await _do(confiido, clock, action, booking, session, ada, noon)
     if state == "started":
-        clock.now = NOON + timedelta(minutes=1)
+        clock.now = noon + timedelta(minutes=1)
     elif state == "lapsed":
         clock.advance(minutes=31)
     await confiido.store.collection("bookings").update_many(
@@ -132,14 +133,20 @@ async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pendi
     )
 
 
-async def _book(confiido: Confiido, client: Actor, expert: Expert, starts_at: Any) -> Any:
+async def _book(confiido: Confiido, client: Actor, expert: Expert, starts_at: datetime) -> Change:
     return await confiido.bookings.book(
         actor=client, expert=expert.id or "", session_type="video", duration=30, starts_at=starts_at
     )
 
 
 async def _do(
-    confiido: Confiido, clock: Clock, action: str, booking: ObjectId, session: ObjectId, client: Actor
+    confiido: Confiido,
+    clock: Clock,
+    action: str,
+    booking: ObjectId,
+    session: ObjectId,
+    client: Actor,
+    noon: datetime,
 ) -> None:
     bookings, admin = confiido.bookings, an_admin()
     match action:
@@ -148,10 +155,10 @@ async def _do(
         case "complete":
             await bookings.complete(booking, session, actor=admin)
         case "no-show":
-            clock.now = NOON + timedelta(minutes=1)
+            clock.now = noon + timedelta(minutes=1)
             await bookings.no_show(booking, session, actor=admin)
         case "request-reschedule":
-            await bookings.request_reschedule(booking, session, actor=client, starts_at=LATER + timedelta(days=7))
+            await bookings.request_reschedule(booking, session, actor=client, starts_at=noon + timedelta(days=7))
 
 
 NOBODYS_KEYS = {"claimId", "requestKey", "abandonedClaims", "revision_id", "revisionId", "late", "_position", "busy"}
