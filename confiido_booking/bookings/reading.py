@@ -282,7 +282,8 @@ async def _entries(
     """The listing entries of a page, in order.
 
     FerretDB sorts what matches, index or not: 60,000 entries take 113 ms. So a list that nobody's id narrows is
-    read in bands of time, nearest first in the order asked for, until the page is full.
+    read in bands of time, nearest first in the order asked for, until the page is full: from the end of the range asked
+    for, else from the days ahead.
     """
     columns = {"listing.sessionId": 1, "listing.clientId": 1, "startsAt": 1, "listing.createdTime": 1}
     order = [(name, direction), ("_id", direction)]
@@ -292,9 +293,11 @@ async def _entries(
             "list sessions", "service_sessions", base, columns, sort=order, skip=skip, limit=wanted
         )
     found: list[Document] = []
-    upper: datetime | None = None
-    for band in [*_BANDS, None]:
-        lower = now + band if band is not None else None
+    asked = query.get("startsAt", {})
+    since, upper = asked.get("$gte"), asked.get("$lt")
+    bands = [upper + band for band in _BANDS[2:]] if upper else [now + band for band in _BANDS]
+    for band in [*bands, None]:
+        lower = since if band is None or (since and band < since) else band
         span: Document = {"startsAt": {"$gte": lower}} if lower else {"startsAt": {"$not": {"$gte": upper}}}
         if lower and upper:
             span = {"startsAt": {"$gte": lower, "$lt": upper}}
@@ -307,7 +310,7 @@ async def _entries(
             limit=skip + wanted - len(found),
         )
         found += rows
-        if len(found) >= skip + wanted:
+        if len(found) >= skip + wanted or (lower is not None and lower == since):
             break
         upper = lower
     return found[skip : skip + wanted]
