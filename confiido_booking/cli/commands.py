@@ -19,6 +19,7 @@ from confiido_booking.cli.running import connected, read_settings, refuse, run, 
 from confiido_booking.database.embedded import EngineRefused
 from confiido_booking.errors import BookingError
 from confiido_booking.ids import object_id
+from confiido_booking.migration.command import app as migrate
 from confiido_booking.settings import Settings
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(migrate, name="migrate")
 _ROLES = (Role.CLIENT, Role.EXPERT, Role.ADMIN, Role.SERVICE)
 
 

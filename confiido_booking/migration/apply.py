@@ -16,7 +16,7 @@ from confiido_booking.migration.profile import Profile
 from confiido_booking.migration.reading import Progress, Reading, no_progress, old_id, read
 from confiido_booking.migration.runs import Run, Runs, RunState
 from confiido_booking.migration.scratch import Scratch, decoded
-from confiido_booking.migration.sources import Source
+from confiido_booking.migration.sources import Source, storable
 from confiido_booking.migration.writing import Writer, insert_missing
 
 _BATCH = 200
@@ -58,9 +58,7 @@ async def apply(
         Invalid: the source has none of the profile's tables.
     """
     store, runs = confiido.store, Runs(confiido.store)
-    run = await runs.begin(
-        source.name, options, run_id=run_id, in_place=in_place, explicit=explicit_instant, now=now
-    )
+    run = await runs.begin(source.name, options, run_id=run_id, in_place=in_place, explicit=explicit_instant, now=now)
     await runs.save(run)
     if in_place:
         await inplace.move_aside(store)
@@ -98,7 +96,7 @@ async def _quarantine(store: Store, reading: Reading, run: Run) -> int:
         entry: Document = {
             "_id": ObjectId(identifier),
             "reason": reason,
-            "original": decoded(original)["record"],
+            "original": storable(decoded(original)["record"]),
             "source": reading.source.name,
             "runId": run.id,
         }

@@ -103,14 +103,16 @@ def assemble(scratch: Scratch, client_id: ObjectId, *, run_id: str, as_of: datet
     for parts in order.values():
         _share(parts)
     _mark_client_overlaps(sessions)
-    client = _client(client_id, sessions, documents, person)
+    client = _client(client_id, sessions, documents, person, run_id)
     client.events = [event for event in events if event]
     _claim(client, as_of)
     client.legacy_ids = _legacy_ids(client, rows, documents, run_id)
     return client
 
 
-def _client(client_id: ObjectId, sessions: list[Document], documents: Sequence[tuple[Any, ...]], person: Person) -> Client:
+def _client(
+    client_id: ObjectId, sessions: list[Document], documents: Sequence[tuple[Any, ...]], person: Person, run_id: str
+) -> Client:
     nested = [ObjectId(row[0]) for row in documents]
     booking_id = nested[0] if nested else derived_id("booking", client_id)
     times = [moment for session in sessions for moment in (session["createdTime"], session["updatedTime"])]
@@ -134,6 +136,7 @@ def _client(client_id: ObjectId, sessions: list[Document], documents: Sequence[t
     booking["createdAt"] = min(times, default=_EPOCH)
     booking["updatedAt"] = max(times, default=_EPOCH)
     booking["schemaVersion"] = 1
+    booking["legacy"] = {"runId": run_id}
     return Client(client_id, booking, live, history)
 
 
@@ -145,7 +148,9 @@ def _divided(sessions: list[Document]) -> tuple[list[Document], list[Document]]:
         return sessions, []
     room = _ROOM - sum(len(bson.encode(session)) for session in sessions if session["status"] not in FINISHED)
     kept: set[ObjectId] = set()
-    for session in sorted(finished, key=lambda s: (s.get("startsAt") or s["createdTime"], s["sessionId"]), reverse=True):
+    for session in sorted(
+        finished, key=lambda s: (s.get("startsAt") or s["createdTime"], s["sessionId"]), reverse=True
+    ):
         room -= len(bson.encode(session))
         if room < 0 or len(kept) == LIVE_SESSIONS:
             break
@@ -160,9 +165,7 @@ def _mark_client_overlaps(sessions: Iterable[Document]) -> None:
     for session in sessions:
         if session["status"] not in ACTIVE or "startsAt" not in session:
             continue
-        if any(
-            other["startsAt"] < session["endsAt"] and other["endsAt"] > session["startsAt"] for other in standing
-        ):
+        if any(other["startsAt"] < session["endsAt"] and other["endsAt"] > session["startsAt"] for other in standing):
             session["conflict"] = True
             session["legacy"]["flags"].append("client_overlap")
         else:
@@ -180,9 +183,7 @@ def _claim(client: Client, as_of: datetime) -> None:
             mark_conflict(session)
         else:
             client.claims.append(
-                claim_of(
-                    session, session["expertId"], client.id, session["createdTime"], claim_id=session["claimId"]
-                )
+                claim_of(session, session["expertId"], client.id, session["createdTime"], claim_id=session["claimId"])
             )
     for session in client.sessions:
         session.pop("_shared", None)
@@ -223,7 +224,11 @@ def _seat(session: Document, event: Document, client_id: ObjectId) -> Document |
     return {
         "_id": session["serviceSessionId"],
         "fields": {
-            **{name: session[name] for name in ("expertId", "title", "startsAt", "endsAt", "timezone") if name in session},
+            **{
+                name: session[name]
+                for name in ("expertId", "title", "startsAt", "endsAt", "timezone")
+                if name in session
+            },
             "sessionType": event.get("eventType") or "workshop",
             "visibility": event.get("eventVisibility") or "public",
             "maxParticipants": int(event.get("eventMax") or 1),
@@ -263,7 +268,8 @@ def _legacy_ids(
 
 def _exported(client_id: ObjectId, rows: Sequence[tuple[Any, ...]], as_of: datetime) -> Client:
     """What ``export`` wrote, back as it was."""
-    live, history = [], []
+    live: list[Document] = []
+    history: list[Document] = []
     facts = decoded(rows[0][1])
     for doc, own, *_ in rows:
         (history if decoded(own)["head"]["archived"] else live).append(decoded(doc))

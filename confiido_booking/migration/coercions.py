@@ -75,7 +75,7 @@ class Coercions:
             return value if value.strip() else None
         if isinstance(value, Decimal128):
             return value.to_decimal()
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             if len(value) == 0:
                 return None
             if len(value) == 1 and (unwrap := _EXTENDED.get(next(iter(value)))):
@@ -110,6 +110,8 @@ class Coercions:
 
     def text(self, value: Any) -> str | None:
         """A text as it stands, never cut; a number becomes its digits."""
+        if value is None:
+            return None
         if isinstance(value, str):
             return value if value.strip() else None
         value = self.plain(value)
@@ -164,6 +166,8 @@ class Coercions:
 
     def money(self, value: Any, currency: str, field: str = "price") -> tuple[Decimal, bool] | None:
         """The amount rounded to its currency's decimals, and whether that changed it (HISTORY 6)."""
+        if value is None:
+            return None
         number = self.number(value, f"{field}_invalid")
         if number is None:
             return None
@@ -173,6 +177,8 @@ class Coercions:
         return exact, exact != number
 
     def currency(self, value: Any) -> str | None:
+        if isinstance(value, str) and value in DECIMALS:
+            return value
         text = self.text(value)
         if text is None:
             return None
@@ -209,6 +215,8 @@ class Coercions:
 
     def moment(self, value: Any, reason: str = "time_invalid", *, zone: ZoneInfo | None = None) -> datetime | None:
         """An instant: a Date, ISO 8601, or milliseconds since 1970. One without an offset is of ``zone``, else UTC."""
+        if value is None:
+            return None
         if not isinstance(value, datetime):
             value = self.plain(value)
             if value is None:
@@ -340,7 +348,7 @@ _EXTENDED: dict[str, Callable[[Any], Any]] = {
 
 def cents(value: Any, currency: str) -> Any:
     """``price_cents``: the amount in the currency's own smallest unit."""
-    if value is None or isinstance(value, str) and not value.strip():
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
     number = value.to_decimal() if isinstance(value, Decimal128) else Decimal(str(value))
     return number.scaleb(-DECIMALS[currency])

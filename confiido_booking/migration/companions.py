@@ -179,7 +179,9 @@ class Companions:
                 document["legacy"] = {"runId": self.run.id, "source": self.reading.source.name}
                 by_name.setdefault(name, []).append(document)
             for name, documents in by_name.items():
-                made += await self._make(name, documents) if not self.run.in_place else await self._link(name, documents)
+                made += (
+                    await self._make(name, documents) if not self.run.in_place else await self._link(name, documents)
+                )
         return made, dangling
 
     def resolve(self, reference: str) -> tuple[ObjectId, ObjectId] | None:

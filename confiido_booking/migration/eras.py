@@ -16,17 +16,54 @@ from confiido_booking.migration.options import derived_id
 
 EXPORTED = "_confiido"
 _FLAT = ("scheduledDate", "startTime", "sessionType", "expertId")
-_HEAD = frozenset(
-    "_id clientId clientUserId clientEmail sessions totalSessions totalSpent createdAt updatedAt __v".split()
-)
+_OF_THE_WHOLE = frozenset(["sessions", "totalSessions", "totalSpent", "updatedAt", "__v"])
 _CLIENT = ("clientId", "clientUserId", "clientEmail", "clientName")
 # What of a flat document or a nested session is read; anything else is kept under ``legacy.fields``.
 KNOWN = frozenset(
-    """_id sessionId clientId clientUserId clientEmail clientName expertId expertUserId expertEmail sessionType
-    duration scheduledDate startTime endTime status price currency paymentStatus paymentMethod paymentCompletedAt
-    finalAmount meetingLink notes cancellationReason cancelledBy cancellationTime refundAmount timeoutAt timeoutStatus
-    createdTime createdAt updatedAt rescheduleRequest rescheduleHistory location timezone title source __v sessions
-    totalSessions totalSpent""".split()
+    [
+        "_id",
+        "sessionId",
+        "clientId",
+        "clientUserId",
+        "clientEmail",
+        "clientName",
+        "expertId",
+        "expertUserId",
+        "expertEmail",
+        "sessionType",
+        "duration",
+        "scheduledDate",
+        "startTime",
+        "endTime",
+        "status",
+        "price",
+        "currency",
+        "paymentStatus",
+        "paymentMethod",
+        "paymentCompletedAt",
+        "finalAmount",
+        "meetingLink",
+        "notes",
+        "cancellationReason",
+        "cancelledBy",
+        "cancellationTime",
+        "refundAmount",
+        "timeoutAt",
+        "timeoutStatus",
+        "createdTime",
+        "createdAt",
+        "updatedAt",
+        "rescheduleRequest",
+        "rescheduleHistory",
+        "location",
+        "timezone",
+        "title",
+        "source",
+        "__v",
+        "sessions",
+        "totalSessions",
+        "totalSpent",
+    ]
 )
 
 
@@ -57,12 +94,13 @@ def parts(document: Mapping[str, Any], coercions: Coercions) -> Iterator[Part | 
     own_id = coercions.object_id(document.get("_id"))
     nested, flat = is_nested(document), is_flat(document)
     if flat:
-        raw = {name: value for name, value in document.items() if name not in ("sessions", "totalSessions")}
-        raw = raw if nested else document
+        raw: Mapping[str, Any] = document
         era = "H" if nested else "B" if document.get("clientUserId") or document.get("expertUserId") else "A"
         if nested:  # the document's updatedAt is of its newest session
-            raw = {name: value for name, value in raw.items() if name not in ("updatedAt", "totalSpent", "__v")}
-        yield Part(era, raw, raw, own_id, f"flat {coercions.key(document.get('_id'))}", own_id or document.get("_id"), 0)
+            raw = {name: value for name, value in document.items() if name not in _OF_THE_WHOLE}
+        yield Part(
+            era, raw, raw, own_id, f"flat {coercions.key(document.get('_id'))}", own_id or document.get("_id"), 0
+        )
     if nested:
         yield from _sessions(document, coercions)
 

@@ -360,7 +360,9 @@ class Normaliser:
             return []
         found = []
         for entry in given:
-            amount = self.coercions.money(entry.get("price"), currency, "amount") if isinstance(entry, Mapping) else None
+            amount = (
+                self.coercions.money(entry.get("price"), currency, "amount") if isinstance(entry, Mapping) else None
+            )
             name = self.coercions.text(entry.get("name")) if isinstance(entry, Mapping) else None
             if amount is None or name is None:
                 kept["addOns"] = storable(given)
@@ -474,5 +476,3 @@ def _is_zone(name: str) -> bool:
     except Invalid:
         return False
     return True
-
-

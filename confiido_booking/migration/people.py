@@ -179,7 +179,7 @@ class People:
                 self._experts.clear()
             rows = list(
                 self.scratch.all(
-                    f"SELECT id, number, email, name FROM experts WHERE {way} = ? LIMIT 2",  # noqa: S608: our own
+                    f"SELECT id, number, email, name FROM experts WHERE {way} = ? LIMIT 2",  # noqa: S608
                     value,
                 )
             )

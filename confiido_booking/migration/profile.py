@@ -29,16 +29,93 @@ ROLES = ("sessions", "users", "experts", "references", "lookup")
 
 # What a profile's columns can fill: a session's fields as the old systems know them, and who it belongs to.
 FIELDS = frozenset(
-    """sessionId _id clientId clientUserId clientEmail clientName clientPhone expertId expertUserId expertEmail title
-    sessionType location meetingLink duration startsAt endsAt timezone scheduledDate startTime endTime status
-    paymentStatus price currency paid paidAmount finalAmount paidAt paymentCompletedAt paymentMethod refundAmount
-    quoteAmount invoiceAmount invoiceId addOns notes expertNotes internalNotes source referralSource
-    cancellationReason cancelledBy cancellationTime timeoutAt timeoutStatus rescheduleRequest rescheduleHistory
-    orderId groupId serviceId eventId parentId requestedAt quotedAt bookedAt confirmedAt completedAt invoicedAt
-    createdAt createdTime updatedAt eventType eventVisibility eventMax eventStatus orderTotal sequence""".split()
+    [
+        "sessionId",
+        "_id",
+        "clientId",
+        "clientUserId",
+        "clientEmail",
+        "clientName",
+        "clientPhone",
+        "expertId",
+        "expertUserId",
+        "expertEmail",
+        "title",
+        "sessionType",
+        "location",
+        "meetingLink",
+        "duration",
+        "startsAt",
+        "endsAt",
+        "timezone",
+        "scheduledDate",
+        "startTime",
+        "endTime",
+        "status",
+        "paymentStatus",
+        "price",
+        "currency",
+        "paid",
+        "paidAmount",
+        "finalAmount",
+        "paidAt",
+        "paymentCompletedAt",
+        "paymentMethod",
+        "refundAmount",
+        "quoteAmount",
+        "invoiceAmount",
+        "invoiceId",
+        "addOns",
+        "notes",
+        "expertNotes",
+        "internalNotes",
+        "source",
+        "referralSource",
+        "cancellationReason",
+        "cancelledBy",
+        "cancellationTime",
+        "timeoutAt",
+        "timeoutStatus",
+        "rescheduleRequest",
+        "rescheduleHistory",
+        "orderId",
+        "groupId",
+        "serviceId",
+        "eventId",
+        "parentId",
+        "requestedAt",
+        "quotedAt",
+        "bookedAt",
+        "confirmedAt",
+        "completedAt",
+        "invoicedAt",
+        "createdAt",
+        "createdTime",
+        "updatedAt",
+        "eventType",
+        "eventVisibility",
+        "eventMax",
+        "eventStatus",
+        "orderTotal",
+        "sequence",
+    ]
 )
 PERSON_FIELDS = frozenset(
-    "_id userId number email name firstName lastName phone createdAt timezone title sessionTypes currency".split()
+    [
+        "_id",
+        "userId",
+        "number",
+        "email",
+        "name",
+        "firstName",
+        "lastName",
+        "phone",
+        "createdAt",
+        "timezone",
+        "title",
+        "sessionTypes",
+        "currency",
+    ]
 )
 REFERENCE_FIELDS = frozenset({"_id", "reference", "booking", "session"})
 
@@ -150,7 +227,9 @@ def _table(table: str, spec: Mapping[str, Any], name: str) -> Table:
     for column in columns.values():
         if isinstance(column, Mapping) and column.get("as", "json") not in _AS:
             raise _invalid(name, f"{column['as']} is no coercion; they are {', '.join(_AS)}")
-    joins = [Join(join, part["table"], part["on"], part.get("key", "id")) for join, part in spec.get("joins", {}).items()]
+    joins = [
+        Join(join, part["table"], part["on"], part.get("key", "id")) for join, part in spec.get("joins", {}).items()
+    ]
     shape = spec.get("shape", "columns")
     return Table(table, role, spec.get("key", "id"), shape, columns, joins, spec.get("match"), spec.get("kind"))
 
@@ -164,7 +243,7 @@ def _paths(spec: Any) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping_:
+class Columns:
     """A table's columns, made ready to run."""
 
     getters: Sequence[tuple[str, Getter]]
@@ -179,8 +258,8 @@ class Mapping_:
         return found
 
 
-def mapping(table: Table, coercions: Coercions, currency: str) -> Mapping_:
-    return Mapping_([(name, _getter(spec, coercions, currency)) for name, spec in table.columns.items()])
+def mapping(table: Table, coercions: Coercions, currency: str) -> Columns:
+    return Columns([(name, _getter(spec, coercions, currency)) for name, spec in table.columns.items()])
 
 
 def _getter(spec: Any, coercions: Coercions, currency: str) -> Getter:

@@ -8,6 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import bson
+import bson.errors
 from bson import Decimal128, ObjectId
 
 from confiido_booking import times
@@ -169,7 +171,9 @@ class _Reader:
                     email=address,
                     name=coercions.text(facts.get("clientName")),
                     created=ms(created),
-                    doc=encoded(storable({"email": email, "name": person["clientName"], "phone": person["clientPhone"]})),
+                    doc=encoded(
+                        storable({"email": email, "name": person["clientName"], "phone": person["clientPhone"]})
+                    ),
                 )
         coercions.counts.clear()
 
@@ -249,7 +253,7 @@ class _Reader:
         client = document["clientId"]
         self.reading.read += 1
         self.reading.eras["exported"] += 1
-        facts = {"head": {name: value for name, value in head.items() if name != "keep"}}
+        facts: Raw = {"head": {name: value for name, value in head.items() if name != "keep"}}
         facts |= {name: document.get(name) for name in ("clientUserId", "clientEmail", "clientName")}
         self._batch.append(
             (
@@ -303,7 +307,9 @@ class _Reader:
         joined = dict(record)
         for join in table.joins:
             key = self.reading.coercions.key(record.get(join.on))
-            row = key and self.reading.scratch.one("SELECT doc FROM lookups WHERE name = ? AND key = ?", join.table, key)
+            row = key and self.reading.scratch.one(
+                "SELECT doc FROM lookups WHERE name = ? AND key = ?", join.table, key
+            )
             if row:
                 joined[join.name] = decoded(row[0])
         return joined
@@ -334,12 +340,13 @@ class _Reader:
         if event.get("eventId") is not None:
             person["event"] = storable(event)
         expert = doc.get("expertId")
+        occupies = int(done.occupies and expert is not None and not _is_shared(event))
         self._batch.append(
             (
                 client.id.binary, doc["sessionId"].binary, expert.binary if expert else None, ms(done.booked),
-                ms(doc.get("startsAt")), ms(doc.get("endsAt")), int(done.occupies and expert is not None and not _is_shared(event)), priority,
+                ms(doc.get("startsAt")), ms(doc.get("endsAt")), occupies, priority,
                 ms(doc["updatedTime"]), era, doc["currency"], str(doc["price"].to_decimal()), order, match_key,
-                match_other, _old(old), encoded(person), encoded(doc), encoded({"record": storable(original)}),
+                match_other, _old(old), encoded(person), encoded(doc), _original(original),
             )
         )  # fmt: skip
         self.reading.flags.update(doc["legacy"]["flags"])
@@ -379,7 +386,7 @@ class _Reader:
             detail=refusal.detail,
             key=old or _old(key),
             client=own.binary if own else None,
-            original=encoded({"record": storable(original)}),
+            original=_original(original),
         )
         if not added:  # the very same text twice in one file
             identifier = derived_id("quarantine", identifier, reading.read)
@@ -390,7 +397,7 @@ class _Reader:
                 detail=refusal.detail,
                 key=old or _old(key),
                 client=own.binary if own else None,
-                original=encoded({"record": storable(original)}),
+                original=_original(original),
             )
 
     def settle(self) -> None:
@@ -417,7 +424,9 @@ class _Reader:
                 row = scratch.one("SELECT seq FROM sessions WHERE match_key = ? AND lost = 0", f"{other}:{key}")
                 if row is not None:
                     self._join(*((seq, row[0]) if one == first else (row[0], seq)))
-        query = "SELECT seq, client, starts FROM sessions WHERE era = ? AND lost = 0 AND starts IS NOT NULL ORDER BY seq"
+        query = (
+            "SELECT seq, client, starts FROM sessions WHERE era = ? AND lost = 0 AND starts IS NOT NULL ORDER BY seq"
+        )
         for seq, client, starts in list(scratch.all(query, second)):
             row = scratch.one(
                 "SELECT seq FROM sessions WHERE client = ? AND starts = ? AND era = ? AND lost = 0 "
@@ -474,7 +483,13 @@ class _Reader:
             scratch.run("UPDATE sessions SET lost = ?, occupies = 0 WHERE seq = ?", best, seq)
             identifier = derived_id("quarantine", self.reading.source.name, row[3], row[0], digest(row[2]))
             if not scratch.add(
-                "quarantine", id=identifier.binary, reason="duplicate", detail="", key=row[0], client=row[1], original=row[2]
+                "quarantine",
+                id=identifier.binary,
+                reason="duplicate",
+                detail="",
+                key=row[0],
+                client=row[1],
+                original=row[2],
             ):
                 scratch.add(
                     "quarantine",
@@ -489,7 +504,9 @@ class _Reader:
     def _overlaps(self) -> None:
         """HISTORY 11: of two sessions of one expert at one time, the one booked first stands in the calendar."""
         scratch = self.reading.scratch
-        expert, taken, lost = None, [], []
+        expert: bytes | None = None
+        taken: list[tuple[int, int, int]] = []
+        lost: list[tuple[int, int]] = []
         query = """SELECT seq, expert, starts, ends FROM sessions WHERE occupies = 1 AND starts IS NOT NULL
             ORDER BY expert, booked, session"""
         for seq, of_expert, starts, ends in scratch.all(query):
@@ -546,6 +563,14 @@ class _Reader:
 
 
 _EVENT = ("eventId", "eventType", "eventVisibility", "eventMax", "eventStatus", "sequence")
+
+
+def _original(record: Any) -> bytes:
+    """A record as it stood; made storable only where BSON cannot hold it."""
+    try:
+        return encoded({"record": record})
+    except (bson.errors.InvalidDocument, bson.errors.InvalidStringData, OverflowError, TypeError, ValueError):
+        return encoded({"record": storable(record)})
 
 
 def _is_shared(event: Mapping[str, Any]) -> bool:

@@ -119,9 +119,9 @@ class Runs:
     async def newest(self, *, source: str | None = None, wrote: bool = False) -> Run | None:
         """The newest run that stands; with ``wrote``, the newest that wrote anything."""
         for run in await self.all():
-            if run.state is not RunState.ROLLED_BACK and (source is None or run.source == source):
-                if not wrote or run.wrote:
-                    return run
+            stands = run.state is not RunState.ROLLED_BACK and (source is None or run.source == source)
+            if stands and (not wrote or run.wrote or run.state is not RunState.DONE):
+                return run
         return None
 
     async def named(self, run_id: str | None, *, wrote: bool = False) -> Run:

@@ -113,7 +113,7 @@ class Samples:
     _turn: Iterator[tuple[int, str, Callable[[Raw, Random], None]]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._random = Random(self.seed)  # noqa: S311: samples, no secrets
+        self._random = Random(self.seed)  # noqa: S311
         self._turn = cycle(IRREGULARITIES)
 
     def _id(self, moment: datetime, of: Random | None = None) -> ObjectId:

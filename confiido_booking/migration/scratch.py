@@ -96,7 +96,7 @@ class Scratch:
     def add(self, table: str, **values: Any) -> bool:
         """Insert a row; whether it was new."""
         names, places = ", ".join(values), ", ".join("?" * len(values))
-        statement = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({places})"  # noqa: S608: names are our own
+        statement = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({places})"  # noqa: S608
         return self.connection.execute(statement, tuple(values.values())).rowcount == 1
 
     def one(self, query: str, *values: Any) -> tuple[Any, ...] | None:

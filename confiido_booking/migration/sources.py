@@ -17,7 +17,7 @@ from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from bson import Decimal128, json_util
+from bson import Decimal128, ObjectId, json_util
 from bson.codec_options import DatetimeConversion
 from pymongo import ASCENDING, MongoClient
 from pymongo.errors import PyMongoError
@@ -171,7 +171,7 @@ def _opened(file: Path) -> IO[str]:
 def _csv(stream: IO[str]) -> Iterator[Raw | Unreadable]:
     csv.field_size_limit(_CHUNK * 16)
     for row in csv.DictReader(stream):
-        extra = row.pop(None, None)  # type: ignore[call-overload]
+        extra = row.pop(None, None)
         if extra is not None:
             yield Unreadable(",".join([*(value or "" for value in row.values()), *extra]))
         else:
@@ -186,7 +186,9 @@ def _hook(document: Raw) -> Any:
 
 
 _OPTIONS = json_util.JSONOptions(tz_aware=True)
-_DECODER = json.JSONDecoder(object_hook=_hook, parse_float=Decimal)
+_DECODER = json.JSONDecoder(
+    object_hook=_hook, parse_float=lambda digits: float(digits) if len(digits) < 16 else Decimal(digits)
+)
 
 
 def _json(stream: IO[str]) -> Iterator[Raw | Unreadable]:
@@ -290,25 +292,32 @@ class SqlSource:
         try:
             columns = sqlalchemy.Table(table, sqlalchemy.MetaData(), autoload_with=engine)
             order = list(columns.primary_key.columns) or list(columns.columns)
-            # Decimals as text, not through floats: SQLite has no exact type of its own.
-            with engine.connect().execution_options(stream_results=True, yield_per=1000) as connection:
-                with closing(connection.execute(sqlalchemy.select(columns).order_by(*order))) as rows:
-                    for row in rows.mappings():
-                        yield {name: value for name, value in row.items() if value is not None}
+            query = sqlalchemy.select(columns).order_by(*order)
+            with (
+                engine.connect().execution_options(stream_results=True, yield_per=1000) as connection,
+                closing(connection.execute(query)) as rows,
+            ):
+                for row in rows.mappings():
+                    yield {name: value for name, value in row.items() if value is not None}
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise Unavailable(f"The source {self.name} does not answer") from error
         finally:
             engine.dispose()
 
 
+_AS_THEY_ARE = frozenset({type(None), bool, float, datetime, Decimal128, ObjectId})
+
+
 def storable(value: Any) -> Any:
     """A record as MongoDB can keep it, for the quarantine: exact, with no operator among its names."""
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, Unreadable):
         return {"text": value.text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")}
     if isinstance(value, Mapping):
         names = {str(name): item for name, item in value.items()}
         return {
-            name.replace("\0", "�").replace("$", "＄", 1) if name.startswith("$") else name: storable(item)
+            (f"_{name}" if name.startswith("$") else name.replace("\0", "")): storable(item)
             for name, item in names.items()
         }
     if isinstance(value, list | tuple):

@@ -43,7 +43,16 @@ _KNOWN = {
     "archived.sessions": 1,
     **{
         f"sessions.{name}": 1
-        for name in ("sessionId", "version", "claimId", "legacy.digest", "history.action", "status", "startsAt", "endsAt")
+        for name in (
+            "sessionId",
+            "version",
+            "claimId",
+            "legacy.digest",
+            "history.action",
+            "status",
+            "startsAt",
+            "endsAt",
+        )
     },
 }
 
@@ -76,9 +85,7 @@ class Writer:
         for number, client_id in enumerate(self.reading.scratch.client_ids()):
             if limit is not None and number >= limit:
                 break
-            batch.append(
-                assemble(self.reading.scratch, client_id, run_id=self.run.id, as_of=self.run.options.as_of)
-            )
+            batch.append(assemble(self.reading.scratch, client_id, run_id=self.run.id, as_of=self.run.options.as_of))
             if len(batch) >= CLIENTS_A_BATCH or sum(len(c.sessions) for c in batch) >= SESSIONS_A_BATCH:
                 under_way.add(asyncio.create_task(self._batch(batch)))
                 batch = []
@@ -181,7 +188,10 @@ class Writer:
             if event["seat"] is not None:
                 guard = {**known, "seats.sessionId": {"$ne": event["seat"]["sessionId"]}}
                 seats = {"$concatArrays": ["$seats", [{"$literal": event["seat"]}]]}
-                stages = [{"$set": {"seats": seats}}, {"$set": {"currentParticipants": {"$size": "$seats"}}}]
+                stages: list[Document] = [
+                    {"$set": {"seats": seats}},
+                    {"$set": {"currentParticipants": {"$size": "$seats"}}},
+                ]
                 await self.store.update("seat", "service_sessions", guard, stages)
 
     async def _merge(self, client: Client) -> None:
@@ -260,9 +270,7 @@ class Writer:
         ]
         if await self.store.update("import", "bookings", guard, stages):
             return True
-        moved = await Archive(self.store).client(
-            client.id, now=self.run.options.as_of, older_than=timedelta()
-        )
+        moved = await Archive(self.store).client(client.id, now=self.run.options.as_of, older_than=timedelta())
         return bool(moved) and await self.store.update("import", "bookings", guard, stages)
 
     async def _renew_fenced(self, client: Client, part: Sequence[Document]) -> None:
@@ -296,7 +304,10 @@ class Writer:
             self.written.changed_in_both.append(session["sessionId"])
             return
         before = await self.store.find_one(
-            "read session", "bookings", {"clientId": client.id}, {"sessions": {"$elemMatch": {"sessionId": session["sessionId"]}}}
+            "read session",
+            "bookings",
+            {"clientId": client.id},
+            {"sessions": {"$elemMatch": {"sessionId": session["sessionId"]}}},
         )
         if not before or not before.get("sessions"):
             return

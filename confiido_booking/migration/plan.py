@@ -1,0 +1,179 @@
+"""``confiido migrate plan``: what a run would do, from the whole source, writing nothing anywhere."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from bson import ObjectId
+
+from confiido_booking.migration.assembly import assemble
+from confiido_booking.migration.companions import resolved
+from confiido_booking.migration.options import Options
+from confiido_booking.migration.profile import Profile
+from confiido_booking.migration.reading import Progress, Reading, no_progress, read
+from confiido_booking.migration.rules import FLAGS, REASONS
+from confiido_booking.migration.scratch import Scratch
+from confiido_booking.migration.sources import Source
+
+SHOWN = 200
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that applies: its number in HISTORY 3, its stable name, what is done, how often."""
+
+    number: int
+    name: str
+    sentence: str
+    cases: int
+
+
+@dataclass(frozen=True, slots=True)
+class DoubleBooking:
+    """Two sessions of one expert at one time. ``session`` was booked later. ``to_come``: a person has to settle it."""
+
+    expert: str
+    starts_at: str
+    stands: str
+    session: str
+    to_come: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    source: str
+    profile: str
+    assumptions: Mapping[str, str]
+    tables: Mapping[str, int]
+    eras: Mapping[str, int]
+    read: int = 0
+    sessions: int = 0
+    quarantined: int = 0
+    matched: int = 0
+    clients: int = 0
+    clients_merged: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    archived: int = 0
+    large_clients: list[tuple[str, int]] = field(default_factory=list)
+    price: dict[str, Decimal] = field(default_factory=dict)
+    irregularities: list[Finding] = field(default_factory=list)
+    refusals: list[Finding] = field(default_factory=list)
+    coercions: dict[str, int] = field(default_factory=dict)
+    near_duplicates: int = 0
+    double_bookings: int = 0
+    double_bookings_to_come: int = 0
+    doubles: list[DoubleBooking] = field(default_factory=list)
+    dangling: int = 0
+
+    def json(self) -> dict[str, Any]:
+        """As JSON has it; amounts as text, to the last unit."""
+        shown = asdict(replace(self, statuses=Counter()))
+        return {**shown, "statuses": dict(self.statuses), "price": {code: str(amount) for code, amount in self.price.items()}}
+
+
+def plan(source: Source, profile: Profile, options: Options, *, progress: Progress = no_progress) -> Plan:
+    """Read everything, write nothing."""
+    with Scratch.open() as scratch:
+        reading = read(scratch, source, profile, options, progress)
+        made = Plan(
+            source=source.name,
+            profile=profile.name,
+            assumptions=assumptions(reading),
+            tables=dict(reading.records),
+            eras=dict(sorted(reading.eras.items())),
+            read=reading.read,
+            matched=reading.matched,
+        )
+        flags: Counter[str] = Counter()
+        for number, client_id in enumerate(scratch.client_ids()):
+            if options.limit is not None and number >= options.limit:
+                break
+            client = assemble(scratch, client_id, run_id="plan", as_of=options.as_of)
+            made.clients += 1
+            made.sessions += len(client.sessions)
+            made.archived += len(client.history)
+            if client.history and len(made.large_clients) < SHOWN:
+                made.large_clients.append((str(client.id), len(client.sessions)))
+            for session in client.sessions:
+                made.statuses[session["status"]] += 1
+                flags.update((session.get("legacy") or {}).get("flags", ()))
+                currency = session["currency"]
+                made.price[currency] = made.price.get(currency, Decimal(0)) + session["price"].to_decimal()
+            if number % 200 == 0:
+                progress("planned", made.sessions)
+        _irregularities(reading, flags, made)
+        _double_bookings(reading, made)
+        _merges(reading, made)
+    return made
+
+
+def assumptions(reading: Reading) -> dict[str, str]:
+    """Every parameter, as it will be applied."""
+    options, scratch = reading.options, reading.scratch
+    experts = scratch.count("SELECT count(*) FROM experts")
+    return {
+        "time zone of wall times (--timezone)": options.timezone,
+        "currency where none is stored (--currency)": options.currency,
+        "a bare $ (--dollar)": options.dollar or "goes to the quarantine",
+        "expert where none is named (--expert)": str(options.expert or "none"),
+        "past and future are told by (--as-of)": f"{options.as_of:%Y-%m-%d %H:%M:%S} UTC",
+        "pending, unpaid, over, without a deadline (--stale-pending)": options.stale_pending,
+        "no price (--missing-price)": options.missing_price,
+        "experts known": str(experts) if experts else "none: experts' ids are taken as they stand",
+        "users known": str(scratch.count("SELECT count(*) FROM users")),
+        **{f"{name} (profile)": value for name, value in reading.profile.parameters.items()},
+    }
+
+
+def _irregularities(reading: Reading, flags: Counter[str], made: Plan) -> None:
+    made.irregularities = sorted(
+        (Finding(FLAGS[name].number, name, FLAGS[name].sentence, cases) for name, cases in flags.items()),
+        key=lambda finding: (finding.number, finding.name),
+    )
+    rows = reading.scratch.all("SELECT reason, count(*) FROM quarantine GROUP BY reason")
+    made.refusals = sorted(
+        (Finding(REASONS[name].number, name, REASONS[name].sentence, cases) for name, cases in rows),
+        key=lambda finding: (finding.number, finding.name),
+    )
+    made.quarantined = sum(finding.cases for finding in made.refusals)
+    made.coercions = dict(sorted(reading.coercions.counts.items()))
+    near = """SELECT sum(n - 1) FROM (SELECT count(*) AS n FROM sessions WHERE lost = 0 AND starts IS NOT NULL
+        GROUP BY client, expert, starts HAVING count(*) > 1)"""
+    made.near_duplicates = reading.scratch.count(near)
+
+
+def _double_bookings(reading: Reading, made: Plan) -> None:
+    as_of = round(reading.options.as_of.timestamp() * 1000)
+    made.double_bookings = reading.scratch.count("SELECT count(*) FROM sessions WHERE conflict > 0")
+    to_come = "SELECT count(*) FROM sessions WHERE conflict > 0 AND ends > ?"
+    made.double_bookings_to_come = reading.scratch.count(to_come, as_of)
+    query = """SELECT s.expert, s.starts, w.session, s.session, s.ends > ? FROM sessions s JOIN sessions w
+        ON w.seq = s.conflict WHERE s.conflict > 0 ORDER BY s.ends > ? DESC, s.starts, s.session LIMIT ?"""
+    for expert, starts, stands, session, later in reading.scratch.all(query, as_of, as_of, SHOWN):
+        moment = _EPOCH + timedelta(milliseconds=starts)
+        made.doubles.append(
+            DoubleBooking(
+                str(ObjectId(expert)),
+                f"{moment:%Y-%m-%dT%H:%M:00Z}",
+                str(ObjectId(stands)),
+                str(ObjectId(session)),
+                bool(later),
+            )
+        )
+
+
+def _merges(reading: Reading, made: Plan) -> None:
+    """Clients whose sessions lie in more than one document of the source today."""
+    merged = """SELECT count(*) FROM (SELECT client FROM (
+        SELECT client, booking AS source FROM documents
+        UNION ALL SELECT client, session FROM sessions WHERE lost = 0 AND priority = 0)
+        GROUP BY client HAVING count(*) > 1)"""
+    made.clients_merged = reading.scratch.count(merged)
+    targets: Sequence[tuple[str]] = list(reading.scratch.all("SELECT target FROM refs WHERE target <> ''"))
+    made.dangling = sum(
+        not any(resolved(reading, part) for part in target.split("\n") if part) for (target,) in targets
+    )
