@@ -1,4 +1,4 @@
-"""Every trace that the protocol's model prints for a rule that is left out, as a fixed test (PROTOCOL, to be tested: 3).
+"""Every trace that the protocol's model prints for a rule left out, as a fixed test (PROTOCOL, to be tested: 3).
 
 Each steps processes exactly as the trace does; with the rule in place the laws hold. What concerns workshops, seats and
 late payments comes with their issues. Named after the rules of PROTOCOL.md.

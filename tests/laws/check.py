@@ -146,6 +146,12 @@ def _life(session: Raw) -> Iterator[str]:
         after = entry.get("to", entry["from"])
         if after != entry["from"] and (entry["from"], after) not in STEPS:
             yield f"L6 {_name(session)} went from {entry['from']} to {after}"
+        if (
+            (status, after) == ("pending", "confirmed")
+            and "timeoutAt" in session
+            and entry["at"] >= session["timeoutAt"]
+        ):
+            yield f"L6 {_name(session)} was confirmed after its hold had lapsed"
         status = after
     if status != session["status"]:
         yield f"L6 {_name(session)} is {session['status']}, its history ends {status}"
@@ -187,6 +193,10 @@ def _at_rest(raw: Mapping[str, list[Any]], now: datetime) -> Iterator[str]:
                 yield f"{_name(session)} is listed as {event['listing']['status']} in version {event['rev']}"
             elif event["status"] == "scheduled" and event["seats"][0]["claimId"] != session["claimId"]:
                 yield f"L3 {_name(session)} has another claim in its service session"
+    for copy in _archived(raw):
+        event, session = events.get(copy["session"]["serviceSessionId"]), copy["session"]
+        if event is None or event["status"] != EVENT_STATUS[session["status"]]:
+            yield f"L3 {_name(session)} is archived, its service session says otherwise"
     for claim_id, (_, claim) in claims.items():
         if claim_id not in standing and claim["until"] > now:
             yield f"L8 nothing stands on the claim {claim_id} of {claim['from']:%d %H:%M}"
