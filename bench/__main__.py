@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from pathlib import Path
 from uuid import uuid4
@@ -63,7 +64,7 @@ async def _measure(rounds: int, repeats: int, *, quick: bool) -> Findings:
             await confiido.store.client.drop_database(name)
     _say("the embedded engine")
     embedded = await _embedded(repeats=20 // part)
-    return Findings(machine, times, sent, raced, claimed, plain, old, listed, embedded)
+    return Findings(machine, _load(), times, sent, raced, claimed, plain, old, listed, embedded)
 
 
 async def _embedded(*, repeats: int) -> dict[str, float]:
@@ -73,6 +74,10 @@ async def _embedded(*, repeats: int) -> dict[str, float]:
             await confiido.ensure_indexes()
             like = await Likeness.taken(confiido)
             return await commands.alone(confiido, like, repeats=repeats)
+
+
+def _load() -> str:
+    return " ".join(f"{average:.1f}" for average in os.getloadavg())
 
 
 def _say(part: str) -> None:

@@ -14,8 +14,11 @@ LIBRARY, HTTP = 1.5, 2.5
 
 _HEAD = """# Benchmarks
 
-Written by `make bench`; the targets are SPEC 11's. Measured on {machine}, client, API and database in processes of
-their own. The machine was not idle: the ratios are the figures, the milliseconds only their scale.
+Written by `make bench`; the targets are SPEC 11's. Client, API and database were processes of their own on
+
+    {machine}
+
+which did other work meanwhile (load {load}): the ratios are the figures, the milliseconds only their scale.
 
 `make bench` takes about five minutes. It measures the server of `MONGODB_URI`, in a database of its own that it drops
 at the end; where that is not set it starts the server of the development set-up. `make bench ARGS=--quick` does a
@@ -38,6 +41,7 @@ client and expert; a ratio is the median of {rounds} rounds, in brackets the low
 @dataclass(frozen=True, slots=True)
 class Findings:
     machine: str
+    load: str  # averages of runnable processes, over the last 1, 5 and 15 minutes
     times: Mapping[str, Mapping[str, Times]]
     sent: Mapping[str, Recording]
     races: Sequence[Race]
@@ -52,7 +56,7 @@ def document(findings: Findings) -> str:
     """All figures, each beside its target and whether it was met."""
     rounds = len(findings.times["bare"]["book"].rounds)
     parts = [
-        _HEAD.format(machine=findings.machine),
+        _HEAD.format(machine=findings.machine, load=findings.load),
         _COMMANDS.format(rounds=rounds),
         *(_command(operation, findings) for operation in OPERATIONS),
         _history(findings),
