@@ -77,7 +77,7 @@ class TimeSlot(Hours):
     """Hours of one weekday, 0 Sunday … 6 Saturday. Not available: they are taken out of the others."""
 
     id: Id = Field(default_factory=ObjectId)
-    day_of_week: int = Field(ge=0, le=6)
+    day_of_week: int = Field(ge=0, le=6, strict=True)
     is_available: bool = True
 
 

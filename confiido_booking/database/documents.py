@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Annotated, Any
 
 from bson import Decimal128
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
 
 _NOT_CAMEL = {"id": "_id", "revision_id": "revision_id"}
@@ -29,6 +29,14 @@ class Embedded(BaseModel):
     """A part of a document."""
 
     model_config = STORED
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_number(cls, value: Any) -> Any:
+        """FastAPI reads bodies ``from_attributes``: a Decimal would pass for an object that names nothing."""
+        if isinstance(value, Decimal):
+            raise ValueError("must be an object")
+        return value
 
 
 def to_mongo(value: Any) -> Any:

@@ -35,7 +35,7 @@ class _Input(BaseModel):
 class SessionTypeInput(_Input):
     session_type: Medium
     duration: int = Field(ge=MIN_DURATION, le=MAX_DURATION, strict=True)
-    price: Decimal | int
+    price: money.Money
     currency: str | None = None
     title: Text | None = None
 
