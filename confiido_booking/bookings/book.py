@@ -203,7 +203,7 @@ async def place(
     """PROTOCOL's BOOK from step 1 on, for a session that is ready but for its claim."""
     assert expert.id is not None
     claim = claim_of(session, expert.id, client.client_id, command.now, claim_id=session["claimId"])
-    claim_id = await take(context, claim, client.client_id, command.key)
+    claim_id = await take(context, claim)
     if claim_id is None:
         done = await answered(context, client.client_id, command.key, view)
         if done is not None:
@@ -224,10 +224,11 @@ async def place(
     return await _refused(context, session, client, command, view)
 
 
-async def take(
-    context: Context, claim: Claim, client_id: ObjectId, key: str, *, ignoring: ObjectId | None = None
-) -> ObjectId | None:
-    """BOOK 1: claim; refused, heal what is in the way and claim once more. The claim's id, or None."""
+async def take(context: Context, claim: Claim, *, ignoring: ObjectId | None = None) -> ObjectId | None:
+    """BOOK 1: claim; refused, heal what is in the way and claim once more. The claim's id, or None.
+
+    Refused, the caller looks for its own key before it says no: what is in the way may be its own first try.
+    """
     if claim.until <= claim.claimed_at and await claims.held_in_the_past(context.store, claim):
         return None
     for attempt in (1, 2):
@@ -236,11 +237,7 @@ async def take(
         obstacles = await claims.in_the_way(context.store, claim, ignoring=ignoring)
         if any(busy["claimId"] == claim.id for busy in obstacles):
             return claim.id  # the answer to an earlier try was lost
-        if attempt == 2 or any(
-            busy.get("requestKey") == key and busy.get("clientId") == client_id for busy in obstacles
-        ):
-            return None
-        if not await _healed(context, obstacles, claim):
+        if attempt == 2 or not await _healed(context, obstacles, claim):
             return None
         claim = _renewed(claim)
     return None

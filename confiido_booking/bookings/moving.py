@@ -202,8 +202,11 @@ async def _stand_on_new_claim(
     old_claim = session["claimId"]
     wanted = claim_of(moved, expert_id, client_id, command.now, claim_id=new_claim_id(command.now))
     wanted = replace(wanted, request_key=command.key)
-    claim_id = await take(context, wanted, client_id, command.key, ignoring=old_claim)
+    claim_id = await take(context, wanted, ignoring=old_claim)
     if claim_id is None:
+        done = await explain(context, document["_id"], session_id, command)
+        if isinstance(done, Change):
+            return done
         expert = await context.experts.get(expert_id)
         raise SlotTaken(await context.free_time.next_starts(expert, moved["startsAt"], moved["duration"]))
     guard = guards.on_session(document["_id"], session_id, command, {**plan.guard, "version": session["version"]})

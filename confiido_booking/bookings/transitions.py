@@ -110,7 +110,8 @@ async def explain(context: Context, booking_id: ObjectId, session_id: ObjectId, 
     if session is None or not rules.is_own(session, command.actor, document["clientId"]):
         raise NotFound(SESSION_NOT_FOUND, code="session_not_found")
     if any(entry.get("key") == command.key for entry in session.get("history", [])):
-        return Change(document, session["sessionId"], repeated=True)
+        shown = document if archived is None else document | {"sessions": [*document["sessions"], archived]}
+        return Change(shown, session["sessionId"], repeated=True)
     if command.if_version is not None and session.get("version", 0) != command.if_version:
         raise PreconditionFailed(details={"version": session.get("version", 0)})
     if archived is not None:
