@@ -45,18 +45,27 @@ class HistoryEntry(Embedded):
     key: str | None = None
 
 
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_boolean)]
+
+
 class CancellationTier(Embedded):
     """``refundPercent`` of what was paid comes back when cancelled at least ``hoursBefore`` the start."""
 
-    hours_before: float = Field(ge=0, le=8784)
-    refund_percent: float = Field(ge=0, le=100)
+    hours_before: Number = Field(ge=0, le=8784)
+    refund_percent: Number = Field(ge=0, le=100)
 
 
 class CancellationPolicy(Embedded):
     """SPEC 8: no tiers = everything comes back. ``clientUntilHoursBefore``: later a client may not cancel."""
 
     tiers: list[CancellationTier] = Field(default_factory=list, max_length=20)
-    client_until_hours_before: float = Field(0, ge=0, le=8784)
+    client_until_hours_before: Number = Field(0, ge=0, le=8784)
 
 
 class Policy(Embedded):
