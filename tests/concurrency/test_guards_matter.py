@@ -199,6 +199,7 @@ async def test_the_naive_way_double_books(world: Builder) -> None:
         assert calendar is not None
         if any(busy["from"] < OVERLAPPING and busy["until"] > NOON for busy in calendar["busy"]):
             return False
+        await asyncio.sleep(0.05)
         mine = {"claimId": ObjectId(), "owner": "block", "from": NOON, "until": OVERLAPPING, "claimedAt": here.clock()}
         await calendars.update_one({"_id": here.expert.id}, {"$push": {"busy": mine}})
         return True
