@@ -9,7 +9,7 @@ import base64
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -166,7 +166,7 @@ async def list_sessions(
     scoped = any(key in query for key in ("expertId", "listing.clientId"))
     (shown, more, bookings), total = await asyncio.gather(
         _page(context, query, name, direction, after, skip, limit, now, banded=not scoped and name == "startsAt"),
-        _total(context, query, now),
+        _total(context, query, now, exact=scoped),
     )
     return SessionPage(
         bookings=bookings,
@@ -177,14 +177,15 @@ async def list_sessions(
     )
 
 
-async def _total(context: Context, query: Document, now: datetime) -> int:
-    """How many match; of many, how many did up to 30 s ago."""
-    return await context.remembered.figure(
-        repr(query).replace(repr(now), "now"),
-        now,
-        lambda: context.store.count("count sessions", "service_sessions", query),
-        size=lambda total: total,
-    )
+async def _total(context: Context, query: Document, now: datetime, *, exact: bool) -> int:
+    """How many match. Across all clients and experts, of many, how many did up to 30 s ago."""
+
+    def count() -> Awaitable[int]:
+        return context.store.count("count sessions", "service_sessions", query)
+
+    if exact:
+        return await count()
+    return await context.remembered.figure(repr(query).replace(repr(now), "now"), now, count, size=lambda total: total)
 
 
 async def _page(

@@ -32,8 +32,10 @@ class Stats:
 
 
 async def stats(context: Context, actor: Actor) -> Stats:
-    """Counts and money over all sessions this actor reaches; of many, as they were up to 30 s ago."""
+    """Counts and money over all sessions this actor reaches; of many of everybody's, as they were up to 30 s ago."""
     scope, now = own_scope(actor), context.clock()
+    if scope:
+        return await _counted(context, scope, now)
     return await context.remembered.figure(
         ("stats", *scope.items()), now, lambda: _counted(context, scope, now), size=lambda counted: counted.total
     )
