@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import bson
@@ -118,7 +119,7 @@ def _client(
     times = [moment for session in sessions for moment in (session["createdTime"], session["updatedTime"])]
     times += [_EPOCH + timedelta(milliseconds=ms) for row in documents for ms in (row[2], row[3]) if ms is not None]
     live, history = _divided(sessions)
-    sums = totals.of(map(totals.line, history))
+    sums = totals.of(map(_line, history))
     booking: Document = {
         "_id": booking_id,
         "clientId": client_id,
@@ -129,7 +130,7 @@ def _client(
     }
     if sessions:
         booking["currency"] = sessions[0]["currency"]
-    computed = totals.of(map(totals.line, live), sums)
+    computed = totals.of(map(_line, live), sums)
     spent = computed.get(booking.get("currency", ""), {}).get("booked", money.ZERO)
     booking |= {"totalSessions": len(sessions), "totalSpent": Decimal128(spent), "totals": to_mongo(computed)}
     booking["abandonedClaims"] = []
@@ -138,6 +139,25 @@ def _client(
     booking["schemaVersion"] = 1
     booking["legacy"] = {"runId": run_id}
     return Client(client_id, booking, live, history)
+
+
+def _line(session: Document) -> totals.Line:
+    """``totals.line`` of an import, with few amounts made exact many times."""
+    due = session.get("refundDue")
+    return totals.Line(
+        session["status"],
+        session["paymentStatus"],
+        session["currency"],
+        _exact(session["price"].bid),
+        _exact(session["paidAmount"].bid),
+        _exact(session["refundAmount"].bid),
+        _exact(due.bid) if due is not None else None,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _exact(bid: bytes) -> Decimal:
+    return Decimal128.from_bid(bid).to_decimal()
 
 
 def _divided(sessions: list[Document]) -> tuple[list[Document], list[Document]]:
@@ -274,8 +294,8 @@ def _exported(client_id: ObjectId, rows: Sequence[tuple[Any, ...]], as_of: datet
     for doc, own, *_ in rows:
         (history if decoded(own)["head"]["archived"] else live).append(decoded(doc))
     head = facts["head"]
-    sums = totals.of(map(totals.line, history))
-    computed = totals.of(map(totals.line, live), sums)
+    sums = totals.of(map(_line, history))
+    computed = totals.of(map(_line, live), sums)
     spent = computed.get(head["currency"], {}).get("booked", money.ZERO)
     booking: Document = {
         "_id": head["bookingId"],

@@ -108,22 +108,25 @@ def parts(document: Mapping[str, Any], coercions: Coercions) -> Iterator[Part | 
 def _sessions(document: Mapping[str, Any], coercions: Coercions) -> Iterator[Part | str]:
     sessions = document["sessions"]
     client = {name: document[name] for name in _CLIENT if document.get(name) is not None}
-    shared = Counter(str(entry.get("createdTime")) for entry in sessions if isinstance(entry, Mapping))
+    stamps = [str(entry["createdTime"]) for entry in sessions if isinstance(entry, dict) and entry.get("createdTime")]
+    shared = Counter(stamps) if len(stamps) > 1 else {}
     seen: Counter[str] = Counter()
     for entry in sessions:
         if not isinstance(entry, Mapping):
             yield repr(entry)[:200]
             continue
-        identity = _identity(entry)
-        seen[identity] += 1
         own_id = coercions.object_id(entry.get("sessionId")) or coercions.object_id(entry.get("_id"))
         facts = {**client, **entry}
         created = entry.get("createdTime")
-        if own_id is not None and (created is None or shared[str(created)] > 1) and _has_birth(own_id):
+        if own_id is not None and (created is None or shared.get(str(created), 0) > 1) and _has_birth(own_id):
             facts["createdTime"] = own_id.generation_time  # HISTORY 5: a later rewrite gave them all its own time
         elif created is None and own_id is None and document.get("createdAt") is not None:
             facts["createdTime"] = document["createdAt"]
-        fallback = f"nested {coercions.key(document.get('_id'))} {identity} {seen[identity]}"
+        fallback = ""
+        if own_id is None:
+            identity = _identity(entry)
+            seen[identity] += 1
+            fallback = f"nested {coercions.key(document.get('_id'))} {identity} {seen[identity]}"
         yield Part(_era(entry), facts, entry, own_id, fallback, own_id, 1)
 
 

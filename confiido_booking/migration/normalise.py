@@ -30,7 +30,6 @@ Facts = Mapping[str, Any]
 S, P = SessionStatus, PaymentStatus
 _EMAIL = re.compile(r"\S+@\S+\.\S+")
 _HUNDRED = Decimal(100)
-_ZERO = Decimal128("0")
 _MEDIA = {
     "video": Medium.VIDEO,
     "videocall": Medium.VIDEO,
@@ -59,6 +58,7 @@ class Normalised:
 
     client: Client
     doc: dict[str, Any]
+    price: Decimal
     occupies: bool
     booked: datetime
     order_total: Decimal | None
@@ -83,9 +83,10 @@ class Normaliser:
     source: str
 
     def session(
-        self, facts: Facts, *, raw: Facts, session_id: ObjectId | None, fallback: str, used: frozenset[str]
+        self, facts: Facts, *, raw: Facts, session_id: ObjectId | None, fallback: str, used: frozenset[str], said: str
     ) -> Normalised:
-        """The session of these facts. ``fallback`` names the record where it has no id of its own.
+        """The session of these facts. ``fallback`` names the record where it has no id of its own; ``said`` is the
+        digest of what it said.
 
         Raises:
             Refusal: it cannot be understood.
@@ -130,13 +131,13 @@ class Normaliser:
             doc["clientCancelUntil"] = time.starts_at
         else:
             doc["timezone"] = time.zone
-        doc |= {"status": state.status, "paymentStatus": payment.value, "price": Decimal128(price)}
-        doc |= {"currency": currency, "paidAmount": Decimal128(paid), "refundAmount": Decimal128(refunded)}
+        doc |= {"status": state.status, "paymentStatus": payment.value, "price": exact(price)}
+        doc |= {"currency": currency, "paidAmount": exact(paid), "refundAmount": exact(refunded)}
         _put(doc, "paidAt", coercions.moment(facts.get("paidAt") or facts.get("paymentCompletedAt")))
         _put(doc, "paymentMethod", coercions.text(facts.get("paymentMethod")))
         for name in ("quoteAmount", "invoiceAmount"):
             amount = coercions.money(facts.get(name), currency, "amount")
-            _put(doc, name, Decimal128(amount[0]) if amount else None)
+            _put(doc, name, exact(amount[0]) if amount else None)
         doc["addOns"] = self._add_ons(facts, currency, kept)
         doc["invoiceIds"] = []
         if state.hold is not None:
@@ -159,12 +160,12 @@ class Normaliser:
         doc["history"] = [{"at": updated, "actor": {"role": "system"}, "action": "import", "to": state.status}]
         doc["customFields"] = {}
         self._look_at(doc, client, flags)
-        legacy: dict[str, Any] = {"source": self.source, "flags": flags, "digest": digest(raw)}
+        legacy: dict[str, Any] = {"source": self.source, "flags": flags, "digest": said}
         if kept:
             legacy["fields"] = kept
         doc["legacy"] = legacy
         held = state.status in ACTIVE or state.status in (S.COMPLETED, S.NO_SHOW)
-        return Normalised(client, doc, held and time.starts_at is not None, created, order_total)
+        return Normalised(client, doc, price, held and time.starts_at is not None, created, order_total)
 
     def _time(self, facts: Facts, flags: list[str], kept: dict[str, Any]) -> Time:
         """HISTORY 6 to 10."""
@@ -367,7 +368,7 @@ class Normaliser:
             if amount is None or name is None:
                 kept["addOns"] = storable(given)
                 return []
-            found.append({"name": name, "price": Decimal128(amount[0]), "minutes": 0})
+            found.append({"name": name, "price": exact(amount[0]), "minutes": 0})
         return found
 
     def _reschedules(self, facts: Facts, doc: dict[str, Any], flags: list[str], kept: dict[str, Any]) -> None:
@@ -443,15 +444,26 @@ class _State:
     cancellation: dict[str, Any]
 
 
+def exact(amount: Decimal) -> Decimal128:
+    """As the store keeps it."""
+    return _exact(str(amount))  # not by the number itself: 25 and 25.00 are equal, and stored differently
+
+
+@lru_cache(maxsize=4096)
+def _exact(digits: str) -> Decimal128:
+    """Few prices, many sessions."""
+    return Decimal128(digits)
+
+
 def _by_system(reason: str, at: datetime | None) -> dict[str, Any]:
     cancellation: dict[str, Any] = {"cancellationReason": reason, "cancelledBy": "system"}
     _put(cancellation, "cancellationTime", at)
     return cancellation
 
 
-def digest(raw: Any) -> str:
+def digest(record: bytes | str) -> str:
     """What a source record said, in short: a later run sees by it whether the old system changed it."""
-    return blake2b(repr(raw).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return blake2b(record if isinstance(record, bytes) else record.encode(), digest_size=8).hexdigest()
 
 
 def _put(document: dict[str, Any], name: str, value: Any) -> None:

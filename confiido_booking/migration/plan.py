@@ -72,7 +72,11 @@ class Plan:
     def json(self) -> dict[str, Any]:
         """As JSON has it; amounts as text, to the last unit."""
         shown = asdict(replace(self, statuses=Counter()))
-        return {**shown, "statuses": dict(self.statuses), "price": {code: str(amount) for code, amount in self.price.items()}}
+        return {
+            **shown,
+            "statuses": dict(self.statuses),
+            "price": {code: str(amount) for code, amount in self.price.items()},
+        }
 
 
 def plan(source: Source, profile: Profile, options: Options, *, progress: Progress = no_progress) -> Plan:

@@ -213,14 +213,20 @@ class _Reader:
                     continue
                 reading.read += 1
                 reading.eras[part.era] += 1
+                original = _original(part.raw)
                 try:
                     done = normaliser.session(
-                        part.facts, raw=part.raw, session_id=part.session_id, fallback=part.fallback, used=eras.KNOWN
+                        part.facts,
+                        raw=part.raw,
+                        session_id=part.session_id,
+                        fallback=part.fallback,
+                        used=eras.KNOWN,
+                        said=digest(original),
                     )
                 except Refusal as refusal:
                     self._refused(table, part.raw, part.old_id, refusal, part.raw, client=part.facts)
                     continue
-                self._keep(done, part.era, part.priority, part.old_id, part.raw)
+                self._keep(done, part.era, part.priority, part.old_id, original)
 
     def _booking(self, table: Table, document: Raw, people: People) -> None:
         """A nested document: its client may have several, and it may hold no session at all."""
@@ -276,7 +282,8 @@ class _Reader:
                 self._refused(table, record, row, Refusal("unreadable"), record)
                 continue
             key = reading.coercions.key(record.get(table.key))
-            name = key if key is not None else digest(record)
+            original = _original(record)
+            name = key if key is not None else digest(original)
             old = f"{table.name}:{name}"
             try:
                 joined = self._joined(table, record)
@@ -288,6 +295,7 @@ class _Reader:
                     session_id=own or derived_id(normaliser.profile.name, table.name, name),
                     fallback=old,
                     used=used,
+                    said=digest(_original(joined)) if table.joins else digest(original),
                 )
             except Refusal as refusal:
                 self._refused(table, record, name, refusal, record, old=old)
@@ -297,7 +305,7 @@ class _Reader:
             if order is None and facts.get("parentId") is not None:
                 order = f"parent:{reading.coercions.key(facts['parentId'])}"
             self._keep(
-                done, table.name, 1, own or old, record,
+                done, table.name, 1, own or old, original,
                 match_key=f"{table.name}:{name}", match_other=other, order=order, facts=facts, joined=joined,
             )  # fmt: skip
 
@@ -320,7 +328,7 @@ class _Reader:
         era: str,
         priority: int,
         old: Any,
-        original: Any,
+        original: bytes,
         *,
         match_key: str | None = None,
         match_other: str | None = None,
@@ -345,8 +353,8 @@ class _Reader:
             (
                 client.id.binary, doc["sessionId"].binary, expert.binary if expert else None, ms(done.booked),
                 ms(doc.get("startsAt")), ms(doc.get("endsAt")), occupies, priority,
-                ms(doc["updatedTime"]), era, doc["currency"], str(doc["price"].to_decimal()), order, match_key,
-                match_other, _old(old), encoded(person), encoded(doc), _original(original),
+                ms(doc["updatedTime"]), era, doc["currency"], str(done.price), order, match_key,
+                match_other, _old(old), encoded(person), encoded(doc), original,
             )
         )  # fmt: skip
         self.reading.flags.update(doc["legacy"]["flags"])
@@ -378,7 +386,7 @@ class _Reader:
         if reading.options.client is not None and own != reading.options.client:
             reading.read -= 1
             return
-        identifier = derived_id("quarantine", reading.source.name, table.name, key, digest(raw), number)
+        identifier = derived_id("quarantine", reading.source.name, table.name, key, digest(_original(original)), number)
         added = reading.scratch.add(
             "quarantine",
             id=identifier.binary,
@@ -444,7 +452,7 @@ class _Reader:
         assert rows[1] is not None
         doc, other = decoded(rows[0][0]), decoded(rows[1][0])
         legacy = {**other["legacy"], **doc["legacy"]}
-        legacy["digest"] = digest([doc["legacy"]["digest"], other["legacy"]["digest"]])
+        legacy["digest"] = digest(doc["legacy"]["digest"] + other["legacy"]["digest"])
         legacy["matched"] = rows[1][1]
         merged = {**other, **doc, "legacy": legacy}
         old = "\n".join(part for part in (rows[0][1], rows[1][1]) if part)

@@ -148,7 +148,11 @@ async def _leave(store: Store, sessions: Sequence[Document], as_of: datetime) ->
         )
         await _delete(store, "service_sessions", {"_id": {"$in": own}, "visibility": {"$ne": "private"}, "seats": []})
     for session in sessions:
-        if session["status"] in ("pending", "confirmed") and session.get("endsAt", as_of) > as_of and "expertId" in session:
+        if (
+            session["status"] in ("pending", "confirmed")
+            and session.get("endsAt", as_of) > as_of
+            and "expertId" in session
+        ):
             await claims.release(store, session["expertId"], session["claimId"])
 
 
