@@ -199,7 +199,7 @@ class Process:
 
     async def die(self) -> None:
         """No command of it runs any more."""
-        if self._task is not None and not self._task.done():
+        if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self.waiting.clear()

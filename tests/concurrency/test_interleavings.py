@@ -31,8 +31,8 @@ def _draws(engine_is_embedded: bool, *, few_orders: bool) -> int:
     if EVERY_ORDER:
         return 0
     if engine_is_embedded:
-        return 4
-    return 0 if few_orders else 12
+        return 3
+    return 0 if few_orders else 20
 
 
 @dataclass(frozen=True)
