@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api import errors, observability
 from api.auth import Authenticator, Identity
 from api.limits import RateLimit
-from api.routes import availability, booking_commands, bookings, experts, health, sessions
+from api.routes import availability, booking_commands, bookings, experts, health, invoices, sessions
 from confiido_booking.client import Confiido
 from confiido_booking.settings import Settings
 
@@ -28,6 +28,7 @@ _TAGS = [
     {"name": "Session commands", "description": "Confirm, cancel, complete, pay, expire, patch"},
     {"name": "Rescheduling", "description": "Move a session, or ask for it"},
     {"name": "Sessions", "description": "Sessions in the words of the sales workflow"},
+    {"name": "Invoices", "description": "Bill sessions and other things, and correct what was billed"},
     {"name": "Availability", "description": "When an expert can be booked"},
     {"name": "Experts", "description": "Who can be booked"},
     {"name": "Administration", "description": "For those who run the marketplace"},
@@ -38,6 +39,8 @@ _ROUTERS = [
     booking_commands.api,
     booking_commands.moves,
     sessions.api,
+    invoices.api,
+    invoices.of_session,
     availability.api,
     experts.directory,
     experts.own,

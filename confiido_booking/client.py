@@ -10,6 +10,9 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from confiido_booking.billing.models import INDEXES as INVOICE_INDEXES
+from confiido_booking.billing.models import NUMBER_INDEXES
+from confiido_booking.billing.service import Invoices
 from confiido_booking.bookings.archive import INDEXES as ARCHIVE_INDEXES
 from confiido_booking.bookings.archive import Archive
 from confiido_booking.bookings.context import Context
@@ -29,7 +32,12 @@ from confiido_booking.settings import Settings
 from confiido_booking.times import Clock, utc_now
 
 MODELS: list[Any] = [Booking, ServiceSession, Calendar, Expert]
-OTHER_INDEXES = {"booking_archive": ARCHIVE_INDEXES, "idempotency_keys": IDEMPOTENCY_INDEXES}
+OTHER_INDEXES = {
+    "booking_archive": ARCHIVE_INDEXES,
+    "idempotency_keys": IDEMPOTENCY_INDEXES,
+    "invoices": INVOICE_INDEXES,
+    "invoice_numbers": NUMBER_INDEXES,
+}
 DEFAULT_DATABASE = "confiido"
 
 
@@ -46,6 +54,7 @@ class Confiido:
     experts: Experts
     calendar: Calendars
     bookings: Bookings
+    invoices: Invoices
     idempotency: IdempotencyKeys
     doctor: Doctor
     chores: Chores
@@ -113,6 +122,7 @@ class Confiido:
             experts=experts,
             calendar=calendar,
             bookings=Bookings(context),
+            invoices=Invoices(context),
             idempotency=IdempotencyKeys(store, clock),
             doctor=Doctor(context),
             chores=Chores(context, Archive(store)),

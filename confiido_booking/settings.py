@@ -49,6 +49,14 @@ class Settings(BaseSettings):
         "INR", description="Currency where nothing names one"
     )
 
+    seller_name: str = Field("Confiido", max_length=200, description="Who bills: the name on invoices")
+    seller_address: str = Field("", max_length=500, description="Who bills: the address; \\n begins a new line")
+    seller_tax_id: str = Field("", max_length=60, description="Who bills: the tax number (GSTIN, VAT id)")
+    invoice_due_days: int = Field(14, ge=0, le=3650, description="Days from issue until an invoice is due")
+    public_url: str = Field(
+        "", max_length=500, description="Where clients reach the marketplace; pay links start there"
+    )
+
     jwt_secret: SecretStr | None = Field(None, description="HS256 secret of the tokens, at least 32 characters")
     jwks_url: str | None = Field(None, description="Where RS256/ES256 keys are published")
     jwt_audience: str | None = Field(None, description="Required 'aud' of a token, where set")

@@ -45,14 +45,14 @@ class ListQuery(BaseModel):
     def filter(self, settings: Settings, **fixed: object) -> SessionFilter:
         """The filter; ``fixed`` replaces what the caller may not choose."""
         asked: dict[str, object] = {
-            "status": None if "status" in fixed else _word(self.status, "status", _STATUSES),
-            "payment_status": _word(self.payment_status, "paymentStatus", _PAYMENT_STATUSES),
-            "session_type": _word(self.session_type, "sessionType", _MEDIA),
+            "status": None if "status" in fixed else word(self.status, "status", _STATUSES),
+            "payment_status": word(self.payment_status, "paymentStatus", _PAYMENT_STATUSES),
+            "session_type": word(self.session_type, "sessionType", _MEDIA),
             "expert_id": self.expert_id,
             "client_id": self.client_id,
             "service_id": self.service_id,
-            "from_": _moment(self.from_, "from", settings.timezone),
-            "to": _moment(self.to, "to", settings.timezone, whole_day=True),
+            "from_": moment(self.from_, "from", settings.timezone),
+            "to": moment(self.to, "to", settings.timezone, whole_day=True),
             "q": self.q,
             "source": self.source,
             "sort": self.sort,
@@ -60,7 +60,7 @@ class ListQuery(BaseModel):
         return SessionFilter(**{**asked, **fixed})  # type: ignore[arg-type]
 
 
-def _word(given: str | None, field: str, known: list[str]) -> str | None:
+def word(given: str | None, field: str, known: list[str]) -> str | None:
     if given is None or given == "":
         return None
     folded = spelled(given)
@@ -71,7 +71,7 @@ def _word(given: str | None, field: str, known: list[str]) -> str | None:
     raise Invalid(f"{field} {wrong.message}", errors=[wrong])
 
 
-def _moment(given: str | None, field: str, zone: str, *, whole_day: bool = False) -> datetime | None:
+def moment(given: str | None, field: str, zone: str, *, whole_day: bool = False) -> datetime | None:
     """An instant, or the start of a local day; for ``to`` the start of the next one."""
     if given is None or given == "":
         return None

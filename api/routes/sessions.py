@@ -13,6 +13,7 @@ from api.routes.bookings import PaymentStats
 from api.routes.queries import ListQuery
 from api.schemas import READS, SHOWN, Pagination, SessionView, Succeeded, WireId
 from confiido_booking.bookings.dialects import SALES_WORDS, in_sales_word, sales_spelled, sales_word
+from confiido_booking.bookings.views import Change
 from confiido_booking.database.store import Document
 from confiido_booking.errors import FieldError, Invalid
 from confiido_booking.ids import Id
@@ -66,10 +67,14 @@ async def list_sessions(caller: Asking, query: Annotated[ListQuery, Query()]) ->
 @api.get("/{id}", response_model=Succeeded[OneSalesSession], responses=READS, summary="One session, with its ETag")
 async def find_session(caller: Asking, session_id: Annotated[WireId, Path(alias="id")]) -> Answer:
     change = await caller.confiido.bookings.find_session(session_id, actor=caller.actor)
-    session = change.raw_session
-    actions = render.session_with_actions(session, actor=caller.actor, now=caller.confiido.clock())["allowedActions"]
-    shown = {**_listed(caller, change.document, session), "allowedActions": actions}
-    return success({"session": shown}, headers={"ETag": etag(session["version"])})
+    return success({"session": shown_session(caller, change)}, headers={"ETag": etag(change.raw_session["version"])})
+
+
+def shown_session(caller: Caller, change: Change) -> render.Wire:
+    """``data.session``: in the words of the sales workflow, with what the caller could do to it."""
+    session, now = change.raw_session, caller.confiido.clock()
+    actions = render.session_with_actions(session, actor=caller.actor, now=now)["allowedActions"]
+    return {**_listed(caller, change.document, session), "allowedActions": actions}
 
 
 def _listed(caller: Caller, booking: Document, session: Document) -> render.Wire:

@@ -70,6 +70,9 @@ TRANSITIONS: dict[str, Transition] = {
         frozenset({Role.CLIENT, Role.ADMIN, Role.SERVICE, Role.PAYMENT}),
         "paid",
     ),
+    "invoice": Transition(
+        frozenset({S.CONFIRMED, S.COMPLETED, S.NO_SHOW}), None, frozenset({Role.ADMIN, Role.SERVICE}), "invoiced"
+    ),
     "patch": Transition(frozenset(SessionStatus), None, _ANYBODY, "changed"),
 }
 
@@ -110,7 +113,10 @@ def why_not(action: str, session: Raw, actor: Actor, now: datetime) -> BookingEr
         return None
     if status not in transition.sources:
         code = "hold_expired" if is_lapsed(session, now) else None
-        return TransitionRefused(transition.done, status, code=code)
+        return TransitionRefused(transition.done, status, code="not_invoiceable" if action == "invoice" else code)
+    if action == "invoice" and session.get("invoiceIds"):
+        sentence = "This session stands on an invoice already"
+        return TransitionRefused("invoiced", status, sentence, "already_invoiced")
     starts_at = session.get("startsAt")
     if action == "cancel" and actor.role is Role.CLIENT and starts_at is not None and _cancel_until(session) <= now:
         return TransitionRefused(

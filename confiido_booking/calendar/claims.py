@@ -111,6 +111,7 @@ def service_session(session: Mapping[str, Any], client_id: ObjectId) -> Document
     listing = {
         "clientId": client_id,
         **{name: session[name] for name in _LISTED if name in session},
+        **({"invoiced": True} if session.get("invoiceIds") else {}),
     }
     return {
         "sessionType": "individual",
@@ -133,10 +134,12 @@ _LISTED = (
     "price",
     "paidAmount",
     "refundAmount",
+    "refundDue",
     "currency",
     "timeoutAt",
     "source",
     "createdTime",
+    "conflict",
 )
 
 
