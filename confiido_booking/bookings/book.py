@@ -16,7 +16,7 @@ from confiido_booking import money
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import guards
 from confiido_booking.bookings.archive import Archive
-from confiido_booking.bookings.context import CLIENT_IS_BUSY, Context, wall_fields
+from confiido_booking.bookings.context import Context, wall_fields
 from confiido_booking.bookings.guards import Command, fresh_key
 from confiido_booking.bookings.models import ActorStamp, Policy, Session
 from confiido_booking.bookings.rules import client_cancel_until, text
@@ -27,7 +27,7 @@ from confiido_booking.calendar import rules as calendar_rules
 from confiido_booking.calendar.claims import Claim
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document, Duplicate
-from confiido_booking.errors import BookingError, ClientBusy, Conflict, FieldError, Invalid, NotAllowed, SlotTaken
+from confiido_booking.errors import ClientBusy, Conflict, FieldError, Invalid, NotAllowed, SlotTaken
 from confiido_booking.experts.models import Expert
 from confiido_booking.experts.service import offer
 from confiido_booking.ids import new_claim_id
@@ -57,14 +57,8 @@ async def book(context: Context, wish: Wish, *, actor: Actor, key: str | None, v
     now = context.clock()
     client = whose(actor, wish.client)
     _check_input(wish)
-    try:
-        expert = await context.experts.get(wish.expert)
-        starts_at, zone = _decide(context, wish, expert, actor, client, now)
-    except BookingError:
-        done = await answered(context, client.client_id, key, view) if key else None
-        if done is None:
-            raise
-        return done  # L9: what was done is not judged again by a later clock
+    expert = await context.experts.get(wish.expert)
+    starts_at, zone = _decide(context, wish, expert, actor, client, now)
     command = Command(action="book", actor=actor, now=now, reason=wish.reason, key=key or fresh_key())
     session = _session(context.settings, wish, expert, command, starts_at, zone)
     return await place(context, session, expert, client, command, view)
@@ -91,7 +85,7 @@ def _check_input(wish: Wish) -> None:
         if value is not None:
             text(value, name)
     if wish.referral_source is not None:
-        text(wish.referral_source, "referralSource")
+        text(wish.referral_source, "source")
     if isinstance(wish.duration, bool) or not isinstance(wish.duration, int):
         raise _invalid("duration", "must be a whole number of minutes")
     if not MIN_DURATION <= wish.duration <= MAX_DURATION:
@@ -235,7 +229,7 @@ async def take(context: Context, claim: Claim, *, ignoring: ObjectId | None = No
 
     Refused, the caller looks for its own key before it says no: what is in the way may be its own first try.
     """
-    if claim.from_ <= claim.claimed_at and await claims.held_in_the_past(context.store, claim):
+    if claim.until <= claim.claimed_at and await claims.held_in_the_past(context.store, claim):
         return None
     for attempt in (1, 2):
         if await claims.claim(context.store, claim, ignoring=ignoring):
@@ -344,7 +338,7 @@ async def _refused(context: Context, session: Document, client: ClientRef, comma
         for other in (booking or {}).get("sessions", [])
     )
     if in_the_way:
-        raise ClientBusy(None if command.actor.role is Role.CLIENT else CLIENT_IS_BUSY)
+        raise ClientBusy()
     raise Conflict("You have too many sessions to book another", code="too_many_sessions")
 
 
