@@ -1,0 +1,205 @@
+"""Every kind of source gives the same records; nothing is read whole."""
+
+import csv
+import gzip
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from bson import Decimal128, Int64, ObjectId, json_util
+
+from confiido_booking import Invalid, Unavailable
+from confiido_booking.migration.samples import Samples
+from confiido_booking.migration.sources import MongoSource, Unreadable, open_source
+from tests.migration.harness import flat
+
+DOCUMENTS = [
+    flat(price=Decimal128("25.10"), notes="größer"),
+    flat(price=24.999999, count=Int64(5)),
+    flat(clientId="6897a1000000000000000001"),
+]
+
+
+@pytest.mark.parametrize("options", [json_util.CANONICAL_JSON_OPTIONS, json_util.RELAXED_JSON_OPTIONS])
+@pytest.mark.parametrize("shape", ["lines", "array", "pretty", "gzip"])
+def test_mongoexports_json_gives_the_types_that_were_stored(
+    tmp_path: Path, options: json_util.JSONOptions, shape: str
+) -> None:
+    texts = [json_util.dumps(document, json_options=options) for document in DOCUMENTS]
+    file = tmp_path / ("bookings.json.gz" if shape == "gzip" else "bookings.json")
+    if shape == "array":
+        file.write_text("[" + ",\n".join(texts) + "]")
+    elif shape == "pretty":
+        file.write_text("\n".join(json.dumps(json.loads(text), indent=2) for text in texts))
+    elif shape == "gzip":
+        file.write_bytes(gzip.compress("\n".join(texts).encode()))
+    else:
+        file.write_text("\n".join(texts) + "\n\n")
+
+    found = list(open_source(str(file)).read("bookings"))
+
+    assert found == DOCUMENTS
+
+
+def test_a_line_that_cannot_be_read_is_kept_as_it_stands_and_the_next_ones_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "bookings.ndjson"
+    file.write_text('{"a": 1}\n{"a": \n[1]\n{"a": 2}\n')
+
+    found = list(open_source(str(file)).read("bookings"))
+
+    assert found == [{"a": 1}, Unreadable('{"a":'), Unreadable("[1]"), {"a": 2}]
+
+
+def test_a_long_number_in_json_stays_exact(tmp_path: Path) -> None:
+    file = tmp_path / "bookings.ndjson"
+    file.write_text('{"price": 123456789012.123456789}\n')
+
+    assert list(open_source(str(file)).read("bookings")) == [{"price": Decimal("123456789012.123456789")}]
+
+
+def test_a_file_brings_the_users_and_experts_beside_it_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("dump.ndjson", "users.json", "experts.csv", "secrets.json"):
+        (tmp_path / name).write_text("{}\n")
+
+    assert open_source(str(tmp_path / "dump.ndjson")).tables() == ["bookings", "experts", "users"]
+
+
+def test_a_large_array_is_read_in_parts(tmp_path: Path) -> None:
+    file = tmp_path / "bookings.json"
+    rows = [{"_id": number, "text": "x" * 200} for number in range(12_000)]
+    file.write_text(json.dumps(rows))
+
+    source = open_source(str(file)).read("bookings")
+
+    assert next(source) == rows[0]
+    assert sum(1 for _ in source) == len(rows) - 1
+
+
+def test_csv_rows_leave_out_what_is_empty_and_keep_what_is_broken(tmp_path: Path) -> None:
+    file = tmp_path / "bookings.csv"
+    file.write_text('id,notes,price\n1,,20\n2,"a\nb",30\n3,x,1,too many\n', newline="")
+
+    found = list(open_source(str(file)).read("bookings"))
+
+    assert found[:2] == [{"id": "1", "price": "20"}, {"id": "2", "notes": "a\nb", "price": "30"}]
+    assert isinstance(found[2], Unreadable)
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL of this test run's own."""
+    tools = {name: shutil.which(name) for name in ("initdb", "pg_ctl")}
+    folder = tmp_path_factory.mktemp("postgresql")
+    if not all(tools.values()):
+        pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
+    as_owner: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        try:
+            as_owner = {"user": "nobody"}
+            for part in (folder, folder.parent, folder.parent.parent):
+                part.chmod(0o755)
+            shutil.chown(folder, "nobody")
+        except (LookupError, PermissionError):
+            pytest.skip("PostgreSQL does not run as root, and there is no user nobody")
+    made = subprocess.run(
+        [str(tools["initdb"]), "-D", str(folder / "data"), "-U", "owner", "-A", "trust"],
+        capture_output=True, text=True, **as_owner,
+    )  # fmt: skip
+    if made.returncode:
+        pytest.skip(f"PostgreSQL does not start here: {made.stderr[-200:]}")
+    control = [str(tools["pg_ctl"]), "-D", str(folder / "data"), "-w"]
+    flags = f"-k {folder} -c listen_addresses='' -c fsync=off"
+    started = subprocess.run(
+        [*control, "-o", flags, "-l", str(folder / "data" / "log"), "start"], capture_output=True, text=True, **as_owner
+    )
+    if started.returncode:
+        pytest.skip(f"PostgreSQL does not start here: {started.stderr[-200:]}")
+    yield f"postgresql+psycopg://owner@/postgres?host={folder}"
+    subprocess.run([*control, "-m", "immediate", "stop"], capture_output=True, **as_owner)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgresql":
+        pytest.importorskip("psycopg", reason="no PostgreSQL driver is installed")
+        return str(request.getfixturevalue("postgresql"))
+    return f"sqlite:///{tmp_path / 'old.db'}"
+
+
+def test_an_sql_table_is_read_in_the_order_of_its_key(sql_url: str) -> None:
+    engine = sqlalchemy.create_engine(sql_url)
+    table = sqlalchemy.Table(
+        "bookings",
+        sqlalchemy.MetaData(),
+        sqlalchemy.Column("id", sqlalchemy.Integer, primary_key=True),
+        sqlalchemy.Column("quote_amount", sqlalchemy.Numeric(10, 2)),
+        sqlalchemy.Column("date", sqlalchemy.Date),
+        sqlalchemy.Column("notes", sqlalchemy.Text),
+    )
+    table.create(engine)
+    with engine.begin() as connection:
+        rows = [
+            {"id": n, "quote_amount": Decimal("10.10"), "date": datetime(2025, 9, n, tzinfo=UTC).date()} for n in (3, 1)
+        ]
+        connection.execute(table.insert(), rows)
+    engine.dispose()
+
+    source = open_source(sql_url)
+    found = list(source.read("bookings"))
+
+    assert source.count("bookings") == 2
+    assert [row["id"] for row in found] == [1, 3]
+    assert found[0]["quote_amount"] == Decimal("10.10")
+    assert "notes" not in found[0]
+
+
+def test_a_source_names_itself_without_its_password() -> None:
+    assert open_source("postgresql+psycopg://me:secret@db.example/shop").name == "postgresql+psycopg://db.example/shop"
+    assert "secret" not in MongoSource("mongodb://me:secret@db.example/shop").name
+
+
+def test_what_is_no_source_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    for location in ("/nowhere/at/all", str(tmp_path / "notes.txt"), str(tmp_path)):
+        with pytest.raises(Invalid):
+            open_source(location)
+    with pytest.raises((Invalid, Unavailable)):
+        open_source("nosuchdialect://x/y").tables()
+
+
+def test_the_sample_generator_gives_the_same_for_the_same_seed() -> None:
+    def dump(seed: int) -> list[dict[str, Any]]:
+        return list(Samples(seed=seed).documents(50))
+
+    assert dump(3) == dump(3)
+    assert dump(3) != dump(4)
+
+
+def test_mongodb_ids_of_several_types_are_all_read(uri: str) -> None:
+    from pymongo import MongoClient
+
+    ids: list[Any] = [ObjectId(), "68b61bd7a4c0bf9eaab38ee7", 7]
+    with MongoClient(uri) as client:
+        client.get_default_database().bookings.insert_many([{"_id": one} for one in ids])
+        found = [document["_id"] for document in MongoSource(uri).read("bookings") if isinstance(document, dict)]
+        client.drop_database(client.get_default_database().name)
+
+    assert set(found) == set(ids)
+
+
+def test_csv_and_json_of_the_same_rows_agree(tmp_path: Path) -> None:
+    rows = [{"id": "1", "date": "2025-09-12", "time": "9:30 AM"}, {"id": "2", "date": "2025-09-13", "time": "10:00"}]
+    with (tmp_path / "bookings.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["id", "date", "time"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+    assert list(open_source(str(tmp_path / "bookings.csv")).read("bookings")) == rows
