@@ -128,7 +128,7 @@ async def test_a_repeat_after_the_hold_lapsed_gives_the_first_answer(world: Buil
 
 
 async def test_a_repeat_after_archiving_gives_the_session(world: Builder) -> None:
-    here = await world("confirmed")
+    here = await world("paid")
     here.clock.advance(hours=30)
     await here.do(here.confiido, "complete", key="one")
     await here.do(here.confiido, "archive")

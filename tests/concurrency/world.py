@@ -160,7 +160,7 @@ async def _lead_to(world: World, start: str) -> None:
         "started": ("confirm",),
         "ended": ("confirm", "complete"),
         "requested": ("confirm", "request"),
-        "old": ("confirm", "complete"),
+        "old": ("pay", "complete"),
     }.get(start, ()):
         await world.do(confiido, action)
     if start == "an empty booking":
