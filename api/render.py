@@ -35,7 +35,7 @@ def session(raw: Raw, *, actor: Actor, now: datetime) -> Wire:
     hidden = _HIDDEN_FROM.get(actor.role, _NEVER)
     wire = {name: value for name, value in raw.items() if value is not None and name not in hidden}
     wire.setdefault("_id", raw["sessionId"])
-    if "scheduledDate" in wire:
+    if isinstance(wire.get("scheduledDate"), datetime):  # of an old import it may be anything
         wire["scheduledDate"] = wire["scheduledDate"].date().isoformat()
     if "history" in wire:
         wire["history"] = [{name: value for name, value in entry.items() if name != "key"} for entry in wire["history"]]
