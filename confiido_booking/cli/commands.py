@@ -15,11 +15,11 @@ from rich.table import Table
 from confiido_booking import demo as marketplace
 from confiido_booking import tokens
 from confiido_booking.actors import Actor, Role
+from confiido_booking.cli.migrate import app as migrate
 from confiido_booking.cli.running import connected, read_settings, refuse, run, variable, work
 from confiido_booking.database.embedded import EngineRefused
 from confiido_booking.errors import BookingError
 from confiido_booking.ids import object_id
-from confiido_booking.migration.command import app as migrate
 from confiido_booking.settings import Settings
 
 app = typer.Typer(

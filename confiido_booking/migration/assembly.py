@@ -94,6 +94,8 @@ def assemble(scratch: Scratch, client_id: ObjectId, *, run_id: str, as_of: datet
         session["legacy"] = {"runId": run_id, **session["legacy"]}
         if conflict:
             session["legacy"]["flags"].append("conflict")
+            if session["status"] in ACTIVE:
+                session["conflict"] = True
         if order_key is not None:
             session["orderId"] = derived_id("order", order_key)
             if "orderTotal" in known:

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from bson import Decimal128, ObjectId
 from bson.datetime_ms import DatetimeMS
+from bson.errors import BSONError
 
 from confiido_booking.bookings.statuses import PaymentStatus
 from confiido_booking.money import DECIMALS, LIMIT, rounded
@@ -82,7 +83,7 @@ class Coercions:
                 self.counts["extended_json"] += 1
                 try:
                     return unwrap(next(iter(value.values())))
-                except (ValueError, TypeError, ArithmeticError):
+                except (ValueError, TypeError, ArithmeticError, BSONError):
                     raise Refusal("extended_json_broken") from None
         return value
 

@@ -74,6 +74,7 @@ REASONS: dict[str, Rule] = {
     "extended_json_broken": Rule(14, "{$oid}, {$date} … with a value that is none"),
     "flag_unknown": Rule(14, "Neither true nor false"),
     "json_broken": Rule(14, "A JSON column that is no JSON"),
+    "not_understood": Rule(14, "Values of kinds that no rule expects; the detail names them"),
     "unreadable": Rule(14, "A line of the file that cannot be read"),
     "status_unknown": Rule(15, "A status that no table names; never taken for pending"),
     "status_missing": Rule(15, "No status"),

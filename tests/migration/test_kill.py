@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -97,26 +98,33 @@ async def test_three_sigkills_and_the_run_still_verifies(
     command = [*confiido_command, "apply", "--source", str(tmp_path), "--target", uri]
     command += ["--as-of", WHEN, "--rate", str(documents), "--yes"]
 
+    killed = await asyncio.to_thread(_killed_three_times, command, uri, documents)
+    command[command.index("--rate") : command.index("--rate") + 2] = []
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    result = tmp_path.parent / f"{tmp_path.name}.verified.json"
+    check = [*confiido_command, "verify", "--source", str(tmp_path), "--target", uri, "--json", str(result)]
+    proof = await asyncio.to_thread(subprocess.run, check, capture_output=True, text=True, check=False)
+
+    assert killed == 3
+    assert (done.returncode, proof.returncode) == (0, 0), done.stderr + proof.stdout
+    shown = json.loads(result.read_text())
+    assert shown["read"] == shown["found"] + shown["quarantined"]
+    assert (await confiido.doctor.examine()).findings == []
+
+
+def _killed_three_times(command: list[str], uri: str, documents: int) -> int:
+    """How many of the three runs were still at work when they were killed."""
+    killed = 0
     for share in (0.1, 0.3, 0.5):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "CONFIIDO_ENV": "test"})
         with MongoClient[dict[str, object]](uri) as client:
             bookings = client.get_default_database().bookings
             while process.poll() is None and bookings.estimated_document_count() < documents * share / 4:
-                await asyncio.sleep(0.05)
+                time.sleep(0.05)
+        killed += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-    command[command.index("--rate") : command.index("--rate") + 2] = []
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    result = tmp_path.parent / f"{tmp_path.name}.verified.json"
-    proof = subprocess.run(
-        [*confiido_command, "verify", "--source", str(tmp_path), "--target", uri, "--json", str(result)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-    assert (done.returncode, proof.returncode) == (0, 0), done.stderr + proof.stdout
-    shown = json.loads(result.read_text())
-    assert shown["read"] == shown["found"] + shown["quarantined"]
-    assert (await confiido.doctor.examine()).findings == []
+    return killed
 
 
 async def test_two_runs_at_once_over_the_same_source_do_each_client_once(confiido: Confiido, clock: Clock) -> None:

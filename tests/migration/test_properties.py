@@ -44,9 +44,38 @@ rubbish: st.SearchStrategy[Any] = st.one_of(
         ]
     ),
 )
-FIELDS = """_id clientId clientUserId clientEmail expertId expertUserId expertEmail sessionType duration scheduledDate
-startTime endTime status price currency paymentStatus finalAmount refundAmount notes createdAt updatedAt createdTime
-timeoutAt timeoutStatus cancelledBy cancellationTime rescheduleRequest rescheduleHistory sessions sessionId""".split()
+FIELDS = [
+    "_id",
+    "clientId",
+    "clientUserId",
+    "clientEmail",
+    "expertId",
+    "expertUserId",
+    "expertEmail",
+    "sessionType",
+    "duration",
+    "scheduledDate",
+    "startTime",
+    "endTime",
+    "status",
+    "price",
+    "currency",
+    "paymentStatus",
+    "finalAmount",
+    "refundAmount",
+    "notes",
+    "createdAt",
+    "updatedAt",
+    "createdTime",
+    "timeoutAt",
+    "timeoutStatus",
+    "cancelledBy",
+    "cancellationTime",
+    "rescheduleRequest",
+    "rescheduleHistory",
+    "sessions",
+    "sessionId",
+]
 
 
 @st.composite

@@ -1,0 +1,114 @@
+"""``confiido migrate`` as a person calls it: what it prints, and how it ends."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bson import json_util
+from pymongo import MongoClient
+
+from confiido_booking.cli import main
+from confiido_booking.migration.samples import Samples
+from tests.migration.harness import AS_OF, flat
+
+WHEN = f"{AS_OF:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> str:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    rows = Samples(seed=4, experts_count=4).documents(12)
+    (folder / "bookings.ndjson").write_text("".join(json_util.dumps(row) + "\n" for row in rows))
+    return str(folder)
+
+
+def called(*arguments: str) -> int:
+    try:
+        main(["migrate", *arguments])
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0
+
+
+def test_a_plan_needs_no_database_and_writes_json_and_html(dump: str, tmp_path: Path) -> None:
+    files = tmp_path / "plan.json", tmp_path / "plan.html"
+
+    code = called("plan", "--source", dump, "--as-of", WHEN, "--json", str(files[0]), "--html", str(files[1]))
+
+    assert code == 0
+    plan = json.loads(files[0].read_text())
+    assert plan["read"] == plan["sessions"] + plan["quarantined"]
+    assert "Assumptions" in files[1].read_text()
+    assert "http" not in files[1].read_text().replace("<!doctype html>", "")
+
+
+def test_apply_verify_status_export_and_rollback_end_with_zero(
+    dump: str, uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes = [
+        called("apply", "--source", dump, "--target", uri, "--as-of", WHEN, "--yes", "--run", "one"),
+        called("verify", "--source", dump, "--target", uri),
+        called("apply", "--source", dump, "--target", uri, "--as-of", WHEN, "--yes"),
+        called("status", "--target", uri),
+        called("export", str(tmp_path / "rows.ndjson"), "--target", uri),
+        called("rollback", "--target", uri, "--yes"),
+    ]
+    with MongoClient[dict[str, object]](uri) as client:
+        database = client.get_default_database()
+        left = database.bookings.count_documents({})
+        client.drop_database(database.name)
+
+    shown = capsys.readouterr().out
+    assert (codes, left) == ([0] * 6, 0)
+    assert "Verified: nothing is missing" in shown
+    assert "Nothing was to do" in shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plan", "--source", "/nowhere"),
+        ("plan", "--source", "OLD", "--profile", "nonesuch"),
+        ("plan", "--source", "OLD", "--timezone", "Mars/Olympus"),
+        ("plan", "--source", "OLD", "--currency", "XXQ"),
+        ("plan", "--source", "OLD", "--as-of", "yesterday"),
+        ("plan", "--source", "OLD", "--stale-pending", "perhaps"),
+        ("plan", "--source", "OLD", "--client", "7"),
+        ("plan", "--source", "OLD", "--set", "duration"),
+        ("plan",),
+        ("apply", "--source", "OLD", "--target", "mongodb://"),
+        ("verify", "--source", "OLD", "--run", "nonesuch"),
+        ("rollback", "--since", "perhaps"),
+    ],
+)
+def test_a_wrong_call_ends_with_two_and_one_sentence(
+    arguments: tuple[str, ...],
+    dump: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CONFIIDO_DATA_DIR", str(tmp_path / "data"))
+
+    code = called(*(dump if argument == "OLD" else argument for argument in arguments))
+
+    assert code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_migrate_flat_bookings_is_the_same_command(tmp_path: Path) -> None:
+    (tmp_path / "bookings.json").write_text(json_util.dumps([flat()]))
+    script = Path(__file__).parents[2] / "scripts" / "migrate_flat_bookings.py"
+
+    done = subprocess.run(
+        [sys.executable, script, "plan", "--source", tmp_path / "bookings.json", "--json", "-"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["sessions"] == 1
