@@ -37,6 +37,8 @@ _DUPLICATE = (11000, 11001)
 _INDEX_CONFLICT = (85, 86)
 # FerretDB answers 1 (internal error) while its PostgreSQL is away; the others are a server that steps down or stops.
 _SERVER_IN_TROUBLE = frozenset({1, 6, 7, 89, 91, 189, 10107, 11600, 11602, 13435, 13436})
+# FerretDB tells a deadlock of PostgreSQL by code 1 as well; mongoeco has no code for a locked file.
+_NOT_DONE = ("deadlock detected", "database is locked")
 RETRY_SECONDS = 8.0
 
 
@@ -193,7 +195,7 @@ class Store:
 
 def _is_transient(error: BaseException, repeatable: bool) -> bool:
     if isinstance(error, OperationFailure) and (
-        error.code in (_WRITE_CONFLICT, _DEADLOCK) or "database is locked" in str(error)
+        error.code in (_WRITE_CONFLICT, _DEADLOCK) or any(told in str(error) for told in _NOT_DONE)
     ):
         return True  # the server says: not done
     if isinstance(error, PyMongoError) and error.has_error_label("TransientTransactionError"):
