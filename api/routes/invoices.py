@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
-from pydantic import BaseModel, EmailStr, Field
+from pydantic import BaseModel, BeforeValidator, EmailStr, Field, WithJsonSchema
 from starlette.responses import Response
 
 from api import render
@@ -24,14 +24,24 @@ from confiido_booking.billing.rules import LineWish, TaxWish
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.errors import FieldError, Invalid
 from confiido_booking.ids import Id
+from confiido_booking.money import Money
 from confiido_booking.settings import Settings
 
 api = router("Invoices", "/api/invoices")
 of_session = router("Invoices", "/api/sessions")
 
 InvoiceId = Annotated[WireId, Path(alias="id")]
-Number = Decimal | int
-_HIDDEN = ("series", "taxes", "lost", "releasing", "paying", "allocations", "creditedParts", "datedAt", "bookingId")
+
+
+def _exact(value: object) -> object:
+    """A JSON number; a text that looks like one is none."""
+    if isinstance(value, bool) or not isinstance(value, Decimal | int):
+        raise ValueError("must be a number")
+    return value
+
+
+Number = Annotated[Decimal, BeforeValidator(_exact), WithJsonSchema({"type": "number"})]
+_HIDDEN = ("taxes", "lost", "releasing", "paying", "allocations", "creditedParts", "datedAt", "bookingId")
 _STAFF_ONLY = ("internalNotes", "history", "version")
 
 
@@ -107,11 +117,19 @@ class InvoiceView(Invoice):
     model_config = SHOWN
 
     invoice_id: Id
+    taxes: None = Field(None, exclude=True)  # type: ignore[assignment]
+    lost: None = Field(None, exclude=True)  # type: ignore[assignment]
+    releasing: None = Field(None, exclude=True)
+    paying: None = Field(None, exclude=True)
+    allocations: None = Field(None, exclude=True)  # type: ignore[assignment]
+    credited_parts: None = Field(None, exclude=True)  # type: ignore[assignment]
+    dated_at: None = Field(None, exclude=True)  # type: ignore[assignment]
+    booking_id: None = Field(None, exclude=True)
     status: InvoiceStatus  # type: ignore[assignment]
-    paid_amount: Decimal
-    outstanding: Decimal
-    credited_amount: Decimal | None = None
-    overpaid: Decimal | None = None
+    paid_amount: Money
+    outstanding: Money
+    credited_amount: Money | None = None
+    overpaid: Money | None = Field(None, description="Money beyond what is due, since a credit note")
     needs_correction: bool | None = Field(None, description="An invoiced session was cancelled or refunded")
     pay_url: str | None = None
     due_date: str | None = None  # type: ignore[assignment]
@@ -132,10 +150,10 @@ class Credited(OneInvoice):
 
 
 class InvoiceSums(BaseModel):
-    issued: Decimal
-    paid: Decimal
-    outstanding: Decimal
-    overdue: Decimal
+    issued: Money
+    paid: Money
+    outstanding: Money
+    overdue: Money
 
 
 class InvoiceList(BaseModel):

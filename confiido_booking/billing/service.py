@@ -95,8 +95,7 @@ class Invoices:
                 actor=actor,
             )
 
-        invoice = await self._started("sessions", request_key, draw_up)
-        return await self._placed(invoice, actor, issue=issue, key=request_key, if_version=if_version)
+        return await self._made("sessions", draw_up, actor, issue=issue, key=request_key, if_version=if_version)
 
     async def standalone(
         self,
@@ -128,8 +127,7 @@ class Invoices:
                 client_id=client_id,
             )
 
-        invoice = await self._started("standalone", request_key, draw_up)
-        return await self._placed(invoice, actor, issue=issue, key=request_key)
+        return await self._made("standalone", draw_up, actor, issue=issue, key=request_key)
 
     async def issue(self, invoice_id: ObjectId, *, actor: Actor, request_key: str | None = None) -> Statement:
         """draft → issued, with the next number. Admin.
@@ -233,8 +231,7 @@ class Invoices:
             rules.refuse_unless_open(current)
             return drafting.credit_note(current, rules.credit_parts(current, lines), note_id, now, why)
 
-        note = await self._started(f"credit:{invoice_id}", request_key, draw_up)
-        stated = await self._placed(note, actor, issue=True, key=request_key)
+        stated = await self._made(f"credit:{invoice_id}", draw_up, actor, issue=True, key=request_key)
         if stated.invoice.releasing:
             await self.holdings.release_all(stated.invoice, actor, self.context.clock())
         return stated, await reading.find(self.context, invoice_id, actor)
@@ -263,7 +260,12 @@ class Invoices:
             if invoice.paying is not None:
                 await self._finish_paying(invoice, now, key)
                 continue
-            parts = rules.shares(invoice, found.balance, amount if amount is None else Decimal(amount))
+            try:
+                parts = rules.shares(invoice, found.balance, amount if amount is None else Decimal(amount))
+            except BookingError:
+                if (await self._read(invoice_id)).was_done(key):  # since it was read
+                    continue
+                raise
             paying = Paying(
                 key=key,
                 at=now,
@@ -363,10 +365,28 @@ class Invoices:
         return found
 
     async def _read(self, invoice_id: ObjectId) -> Invoice:
-        raw = await self.context.store.find_one("read invoice", "invoices", {"_id": invoice_id})
-        if raw is None:
+        known = await self._known(invoice_id)
+        if known is None:
             raise reading.not_found()
-        return Invoice.model_validate(raw)
+        return known
+
+    async def _made(
+        self,
+        what: str,
+        draw_up: Callable[[ObjectId, datetime], Awaitable[Invoice]],
+        actor: Actor,
+        *,
+        issue: bool,
+        key: str | None,
+        if_version: int | None = None,
+    ) -> Statement:
+        """A new document, as far as it was asked for. Who slept so long that it was abandoned begins again."""
+        for _ in range(_ATTEMPTS):
+            invoice = await self._started(what, key, draw_up)
+            made = await self._placed(invoice, actor, issue=issue, key=key, if_version=if_version)
+            if made is not None:
+                return await reading.stated(self.context, made)
+        raise Conflict(CHANGING, code="try_again")
 
     async def _started(
         self, what: str, key: str | None, draw_up: Callable[[ObjectId, datetime], Awaitable[Invoice]]
@@ -377,32 +397,39 @@ class Invoices:
         """
         for attempt in range(_ATTEMPTS):
             invoice_id = _id_of(what, key, attempt) if key else ObjectId()
-            raw = await self.context.store.find_one("read invoice", "invoices", {"_id": invoice_id}) if key else None
-            if raw is None:
-                invoice = await draw_up(invoice_id, self.context.clock())
+            known = await self._known(invoice_id) if key else None
+            if known is None:
                 try:
+                    invoice = await draw_up(invoice_id, self.context.clock())
                     await self.context.store.insert("insert invoice", "invoices", to_mongo(invoice))
                     return invoice
-                except Duplicate:
-                    raw = await self.context.store.find_one("read invoice", "invoices", {"_id": invoice_id})
-            if raw is not None and raw["status"] != Stored.ABANDONED:
-                return Invoice.model_validate(raw)
+                except (BookingError, Duplicate):
+                    known = await self._known(invoice_id) if key else None  # the same command, done meanwhile
+                    if known is None:
+                        raise
+            if known.status is not Stored.ABANDONED:
+                return known
         raise Conflict(CHANGING, code="try_again")
 
+    async def _known(self, invoice_id: ObjectId) -> Invoice | None:
+        raw = await self.context.store.find_one("read invoice", "invoices", {"_id": invoice_id})
+        return Invoice.model_validate(raw) if raw else None
+
     async def _placed(
-        self, invoice: Invoice, actor: Actor, *, issue: bool, key: str | None, if_version: int | None = None
-    ) -> Statement:
-        """From placing to what was asked for; what was that already is left as it is."""
+        self, invoice: Invoice, actor: Actor, *, issue: bool, key: str | None, if_version: int | None
+    ) -> Invoice | None:
+        """From placing to what was asked for; what was that already is left as it is. None = it was abandoned."""
         if invoice.status is not Stored.PLACING:
-            return await reading.stated(self.context, invoice)
+            return invoice
         now = self.context.clock()
         try:
             if invoice.kind is Kind.CREDIT_NOTE:
-                credit = drafting.credit_entry(invoice, now)
-                await self.holdings.hold_credit(invoice, to_mongo(credit), now)
+                await self.holdings.hold_credit(invoice, to_mongo(drafting.credit_entry(invoice, now)), now)
             else:
                 await self.holdings.hold_sessions(invoice, actor, now, if_version=if_version)
         except BookingError:
+            if (await self._read(invoice.id)).status is not Stored.PLACING:
+                return None
             await self.holdings.abandon(invoice, actor, now)
             raise
         if issue:
@@ -414,8 +441,8 @@ class Invoices:
             placed = drafted or await self._read(invoice.id)
         if placed.status is Stored.ABANDONED:
             await self.holdings.release_all(placed, actor, now)
-            raise Conflict(CHANGING, code="try_again")
-        return await reading.stated(self.context, placed)
+            return None
+        return placed
 
     async def _issued(self, invoice: Invoice, actor: Actor, now: datetime, key: str | None) -> Invoice:
         """Take a number and give it to the document, unless it has one."""
