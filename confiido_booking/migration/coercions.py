@@ -91,7 +91,10 @@ class Coercions:
         """An ObjectId, or None for what is none: the caller decides what a foreign key means."""
         if isinstance(value, ObjectId):
             return value
-        value = self.plain(value)
+        try:
+            value = self.plain(value)
+        except Refusal:
+            return None
         if isinstance(value, Mapping) and "_id" in value:  # a populated reference
             self.counts["populated_reference"] += 1
             return self.object_id(value["_id"])

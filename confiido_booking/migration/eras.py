@@ -98,9 +98,7 @@ def parts(document: Mapping[str, Any], coercions: Coercions) -> Iterator[Part | 
         era = "H" if nested else "B" if document.get("clientUserId") or document.get("expertUserId") else "A"
         if nested:  # the document's updatedAt is of its newest session
             raw = {name: value for name, value in document.items() if name not in _OF_THE_WHOLE}
-        yield Part(
-            era, raw, raw, own_id, f"flat {coercions.key(document.get('_id'))}", own_id or document.get("_id"), 0
-        )
+        yield Part(era, raw, raw, own_id, f"flat {document.get('_id')}", own_id or document.get("_id"), 0)
     if nested:
         yield from _sessions(document, coercions)
 
@@ -126,7 +124,7 @@ def _sessions(document: Mapping[str, Any], coercions: Coercions) -> Iterator[Par
         if own_id is None:
             identity = _identity(entry)
             seen[identity] += 1
-            fallback = f"nested {coercions.key(document.get('_id'))} {identity} {seen[identity]}"
+            fallback = f"nested {document.get('_id')} {identity} {seen[identity]}"
         yield Part(_era(entry), facts, entry, own_id, fallback, own_id, 1)
 
 

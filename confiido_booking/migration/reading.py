@@ -112,11 +112,9 @@ class _Reader:
     def _users(self, table: Table) -> None:
         coercions, scratch = self.reading.coercions, self.reading.scratch
         columns = mapping(table, coercions, self.reading.options.currency)
-        for record in self._records(table):
+        for record in self._people(table):
             facts = columns.facts(record)
             key, email = facts.get("_id", record.get(table.key)), coercions.email(facts.get("email"))
-            if key is None:
-                continue
             own = coercions.object_id(key)
             scratch.add(
                 "users",
@@ -132,11 +130,9 @@ class _Reader:
     def _experts(self, table: Table) -> None:
         coercions, scratch = self.reading.coercions, self.reading.scratch
         columns = mapping(table, coercions, self.reading.options.currency)
-        for record in self._records(table):
+        for record in self._people(table):
             facts = columns.facts(record)
             key = facts.get("_id", record.get(table.key))
-            if key is None:
-                continue
             own, user = coercions.object_id(key), coercions.object_id(facts.get("userId"))
             user_key = str(user) if user is not None else coercions.key(facts.get("userId"))
             account = scratch.one("SELECT number, email, name FROM users WHERE key = ?", user_key)
@@ -151,6 +147,24 @@ class _Reader:
                 name=_name(facts, coercions) or (account[2] if account else None),
                 doc=encoded(storable({**facts, "unmapped": _unmapped(record, table)})),
             )
+
+    def _people(self, table: Table) -> Iterator[Raw]:
+        """The records that name somebody; one that cannot be read goes to the quarantine like a session."""
+        reading = self.reading
+        columns = mapping(table, reading.coercions, reading.options.currency)
+        for record in self._records(table):
+            try:
+                facts = columns.facts(record)
+                if reading.coercions.key(facts.get("_id", record.get(table.key))) is None:
+                    raise Refusal("not_understood", "a record without a key")
+                for name in ("userId", "number", "email"):
+                    reading.coercions.plain(facts.get(name))
+            except _NOT_UNDERSTOOD as error:
+                reading.read += 1
+                reading.eras[f"{table.name}, not understood"] += 1
+                self._refused(table, record, None, _refusal(error), record)
+                continue
+            yield record
 
     def _implied_users(self) -> None:
         """Seed 3.20 ①: users from the distinct e-mails of the bookings; the earliest record gives created_at."""

@@ -11,7 +11,7 @@ from confiido_booking.migration.verify import Verified
 
 Row = Sequence[object]
 _ERAS = {
-    "A": "flat, before 5509d53: no user ids or e-mails",
+    "A": "flat, the oldest: no user ids or e-mails",
     "B": "flat, with user ids and e-mails, prices as INR",
     "C": "nested, no deadlines",
     "D": "nested, with deadlines and final amounts",

@@ -12,7 +12,7 @@ from confiido_booking import Confiido, Invalid
 from confiido_booking.migration import load_profile
 from confiido_booking.migration.profile import BUILT_IN
 from tests.builders import Clock
-from tests.migration.harness import AS_OF, MemorySource, becomes, migrate, verified
+from tests.migration.harness import AS_OF, MemorySource, becomes, flat, migrate, verified
 
 
 def booking(**changes: Any) -> dict[str, Any]:
@@ -290,3 +290,12 @@ def test_every_built_in_profile_loads_and_a_source_without_its_tables_is_refused
     with pytest.raises(Invalid) as refusal:
         becomes(profile="crm", tables={"orders": [{"id": 1}]})
     assert refusal.value.code == "source_empty"
+
+
+def test_a_user_or_expert_that_cannot_be_read_goes_to_the_quarantine_and_the_others_come() -> None:
+    broken = [{"_id": {"$oid": "x"}, "email": "a@example.org"}, {"email": "b@example.org"}]
+
+    found = becomes(flat(), users=broken, experts=[{"userId": {"$date": []}}])
+
+    assert len(found.sessions) == 1
+    assert found.read == len(found.sessions) + len(found.quarantine) == 4
