@@ -22,11 +22,11 @@ STEPS = {
     "confirmed": ("confirm",),
     "started": ("confirm",),
     "requested": ("confirm", "request-reschedule"),
+    "invoiced": ("confirm", "invoice"),
     "completed": ("confirm", "complete"),
     "no-show": ("confirm", "no-show"),
 }
 CALLERS = ("nobody", "client", "other client", "expert", "other expert", "admin", "service")
-COLLECTIONS = ("bookings", "calendars", "service_sessions", "booking_archive", "experts", "idempotency_keys")
 Raw = dict[str, list[Document]]
 
 
@@ -44,7 +44,8 @@ class Marketplace:
 
     async def again(self) -> None:
         """Everything as it was at first."""
-        for name, documents in self.begins.items():
+        for name in {*self.begins, *await raw(self.confiido)}:
+            documents = self.begins.get(name, [])
             if await self.confiido.store.collection(name).find().to_list() != documents:
                 await self.confiido.store.collection(name).delete_many({})
                 if documents:
@@ -63,7 +64,9 @@ class Marketplace:
 
 async def raw(confiido: Confiido) -> Raw:
     """Every document of the database, as the store has it."""
-    return {name: await confiido.store.collection(name).find().to_list() for name in COLLECTIONS}
+    names = await confiido.store.database.list_collection_names()
+    found = {name: await confiido.store.collection(name).find().to_list() for name in sorted(names)}
+    return {name: documents for name, documents in found.items() if documents}
 
 
 async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pending") -> Marketplace:
@@ -98,6 +101,7 @@ async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pendi
             }
         },
     )
+    invoice = await confiido.store.collection("invoices").find_one({})
     own = await confiido.experts.get(grace.id or "")
     assert own.availability is not None
     return Marketplace(
@@ -128,6 +132,7 @@ async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pendi
             "exceptionId": str(own.availability.exceptions[0].id),
             "blockId": str(block.claim_id),
             "nobody": str(ObjectId()),
+            "invoice": str(invoice["_id"] if invoice else None),
         },
         begins=await raw(confiido),
     )
@@ -157,6 +162,8 @@ async def _do(
         case "no-show":
             clock.now = noon + timedelta(minutes=1)
             await bookings.no_show(booking, session, actor=admin)
+        case "invoice":
+            await confiido.invoices.of_sessions(actor=admin, session_ids=[session])
         case "request-reschedule":
             await bookings.request_reschedule(booking, session, actor=client, starts_at=noon + timedelta(days=7))
 
@@ -180,7 +187,8 @@ def parts(value: object, path: str = "") -> Iterator[tuple[str, str, object]]:
 def seen_too_much(market: Marketplace, caller: str, answer: httpx.Response) -> list[str]:
     """What this caller was told and may not know (L10), one sentence each."""
     actor = market.callers[caller]
-    if not answer.request.url.path.startswith("/api/"):
+    is_json = answer.headers["content-type"] == "application/json"
+    if not is_json or not answer.request.url.path.startswith("/api/"):
         return []
     role = actor.role if actor else None
     hidden = set(NOBODYS_KEYS)

@@ -28,6 +28,12 @@ PROFILE = {"name": "Lin", "sessionTypes": [{"sessionType": "video", "duration": 
 BOOKED = {"expertId": "{grace}", "sessionType": "video", "duration": 30, **WHEN}
 BLOCK = {"startsAt": "2026-03-11T09:00:00Z", "endsAt": "2026-03-11T12:00:00Z"}
 OF_SESSION = "/api/bookings/{bookingId}/sessions/{sessionId}"
+INVOICE = "/api/invoices/{invoice}"
+STANDALONE = {
+    "clientId": "{ada}",
+    "client": {"name": "Ada", "email": "ada@example.org"},
+    "lines": [{"description": "Workbook", "unitPrice": 20}],
+}
 OF_GRACE = "?expertId={grace}"
 ANYBODY = (200,) * 6
 
@@ -115,6 +121,25 @@ ROWS = [
     # Sessions
     Row("GET /api/sessions", ANYBODY),
     Row("GET /api/sessions/{id}", (200, 404, 200, 404, 200, 200), path="/api/sessions/{sessionId}"),
+    # Invoices
+    Row(
+        "POST /api/sessions/{id}/invoice",
+        (403, 404, 403, 404, 201, 201), {}, "/api/sessions/{sessionId}/invoice", "confirmed",
+    ),
+    Row("POST /api/invoices", (403, 403, 403, 403, 201, 201), {"sessionIds": ["{sessionId}"]}, state="confirmed"),
+    Row("POST /api/invoices/standalone", (403, 403, 403, 403, 201, 201), STANDALONE, state="invoiced"),
+    Row("GET /api/invoices", (200, 200, 403, 403, 200, 200), state="invoiced"),
+    Row("GET /api/invoices/{id}", (200, 404, 404, 404, 200, 200), path=INVOICE, state="invoiced"),
+    Row("GET /api/invoices/{id}/pdf", (200, 404, 404, 404, 200, 200), path=f"{INVOICE}/pdf", state="invoiced"),
+    Row("PUT /api/invoices/{id}", (403, 404, 404, 404, 200, 403), {"internalNotes": "late"}, INVOICE, "invoiced"),
+    Row(
+        "POST /api/invoices/{id}/void",
+        (403, 404, 404, 404, 200, 403), {"reason": "a mistake"}, f"{INVOICE}/void", "invoiced",
+    ),
+    Row(
+        "POST /api/invoices/{id}/credit-note",
+        (403, 404, 404, 404, 201, 403), {"reason": "a mistake"}, f"{INVOICE}/credit-note", "invoiced",
+    ),
     # Availability
     Row(
         "GET /api/availability/userid/{user_id}/slots/{date}",
