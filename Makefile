@@ -22,6 +22,7 @@ lint: .venv/ready-to-test
 
 bench: .venv/ready-to-test
 	.venv/bin/python -m bench $(ARGS)
+	.venv/bin/python -m bench.migration
 
 .venv/ready-to-run: pyproject.toml constraints.txt scripts/setup
 	@scripts/setup api,cli,embedded

@@ -18,7 +18,7 @@ async def move_aside(store: Store) -> int:
     while batch := await store.find("read old", "bookings", OLD, limit=_BATCH):
         await insert_missing(store, BACKUP, batch)
         ids = [document["_id"] for document in batch]
-        await _delete(store, "bookings", {"_id": {"$in": ids}, **OLD})
+        await delete(store, "bookings", {"_id": {"$in": ids}, **OLD})
         moved += len(batch)
     return moved
 
@@ -29,7 +29,7 @@ async def put_back(store: Store) -> int:
     returned = 0
     while batch := await store.find("read backup", BACKUP, {}, limit=_BATCH):
         await insert_missing(store, "bookings", batch)
-        await _delete(store, BACKUP, {"_id": {"$in": [document["_id"] for document in batch]}})
+        await delete(store, BACKUP, {"_id": {"$in": [document["_id"] for document in batch]}})
         returned += len(batch)
     return returned
 
@@ -41,5 +41,5 @@ async def _drop_unique_index(store: Store) -> None:
             await store.run("drop index", lambda name=name: store.collection("bookings").drop_index(name))  # type: ignore[misc]
 
 
-async def _delete(store: Store, collection: str, query: Document) -> None:
+async def delete(store: Store, collection: str, query: Document) -> None:
     await store.run("delete", lambda: store.collection(collection).delete_many(query))

@@ -272,8 +272,8 @@ async def test_a_run_that_did_not_end_goes_on_with_its_own_parameters_only(confi
 
 
 async def test_export_gives_rows_that_migrate_to_the_same_documents(confiido: Confiido) -> None:
-    source = dump(20)
-    source.data["bookings"] += [flat(createdAt=CREATED + timedelta(minutes=n)) for n in range(230)]
+    source = dump(8)
+    source.data["bookings"] += [flat(createdAt=CREATED + timedelta(minutes=n)) for n in range(205)]
     first = await migrate(confiido, source, run_id="first")
     kept = ("bookings", "booking_archive", "service_sessions", "calendars")
     before = await everything(confiido, *kept)
