@@ -6,6 +6,7 @@ from decimal import Decimal
 from api import render
 from api.door import Caller, Writer
 from api.envelope import Answer, success
+from confiido_booking.actors import Actor
 from confiido_booking.bookings.reading import SessionPage
 from confiido_booking.bookings.stats import Stats
 from confiido_booking.bookings.views import Change
@@ -37,11 +38,11 @@ def one_session(caller: Caller, change: Change) -> Answer:
     return success(data, headers={"ETag": etag(change.raw_session["version"])})
 
 
-async def booking_page(caller: Caller, page: SessionPage, *, with_experts: bool) -> list[Wire]:
+async def booking_page(caller: Caller, page: SessionPage, *, viewer: Actor, with_experts: bool) -> list[Wire]:
     """``data.bookings`` of a list: populated as FRONTEND 1 has it, each with its sessions of the page."""
     now = caller.confiido.clock()
     shown = [
-        {**render.booking(document, actor=caller.actor, now=now), "clientId": render.client(document)}
+        {**render.booking(document, actor=viewer, now=now), "clientId": render.client(document)}
         for document in page.bookings
     ]
     if not with_experts:

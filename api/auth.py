@@ -19,7 +19,10 @@ from confiido_booking.settings import Settings
 
 _ROLES = {role.value: role for role in (Role.CLIENT, Role.EXPERT, Role.ADMIN, Role.SERVICE)}
 _BY_SECRET, _BY_KEYS = "HS256", ("RS256", "ES256")
-_CLAIMS = {"email": re.compile(r"[^\x00-\x20\x7f]{3,254}"), "name": re.compile(r"[^\x00-\x1f\x7f]{0,200}")}
+_CLAIMS = {
+    "email": re.compile(r"[^\x00-\x20\x7f\ud800-\udfff]{3,254}"),
+    "name": re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,200}"),
+}
 
 
 class Authenticator:

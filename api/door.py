@@ -16,6 +16,7 @@ from api.errors import answer_to, expected
 from confiido_booking.actors import Actor
 from confiido_booking.client import Confiido
 from confiido_booking.errors import BookingError, FieldError, Invalid, NotAuthenticated
+from confiido_booking.idempotency import digest
 
 _READING = {"GET", "HEAD", "OPTIONS"}
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"')
@@ -41,9 +42,10 @@ class Door(APIRoute):
                 request = await body.read(request, limit=confiido.settings.max_body_bytes, required=required)
                 raw = await request.body()
             key = idempotency.request_key(request, actor) if writes else None
-            request.state.request_key = key
+            request.state.request_key = None
             if key is None:
                 return await route(request)
+            request.state.request_key = digest(key, idempotency.fingerprint(request, raw))
             return await idempotency.once(confiido.idempotency, key, request, raw, lambda: _answered(route, request))
 
         return through

@@ -45,6 +45,7 @@ STATUSES: Mapping[type[BookingError], int] = {
 }
 _HTTP_CODES = {404: ("not_found", "Not found"), 405: ("method_not_allowed", "This method is not allowed here")}
 _REQUIRED = {"sessionId": "Session ID is required", "timeouts": "Timeouts array is required"}
+_MOST_ERRORS = 100
 _ECHOING = {"union_tag_invalid": "Input is of no known kind"}  # messages of pydantic that quote the input
 
 
@@ -63,7 +64,7 @@ def answer_to(error: BookingError) -> Answer:
 def invalid(error: RequestValidationError) -> Invalid:
     """Pydantic's findings as the library's own refusal, without the values that were sent."""
     found = error.errors()
-    fields = [_field_error(item) for item in found]
+    fields = [_field_error(item) for item in found[:_MOST_ERRORS]]
     sentence = None
     if found and found[0]["type"] != "extra_forbidden":  # there the path is the caller's own word
         first = fields[0]
@@ -93,6 +94,8 @@ def _wire(error: FieldError) -> dict[str, str]:
 def _headers(error: BookingError) -> dict[str, str] | None:
     if isinstance(error, NotAuthenticated):
         return {"WWW-Authenticate": "Bearer"}
+    if error.code == "try_again":
+        return {"Retry-After": "1"}
     if isinstance(error, TooManyRequests):
         return {"Retry-After": str(error.retry_after)}
     return None

@@ -34,16 +34,20 @@ def request_key(request: Request, actor: Actor) -> str | None:
     return digest(actor.role.value, str(actor.id), given)
 
 
+def fingerprint(request: Request, raw: bytes) -> str:
+    """What was asked for: under a key that is older than a day, something else is another command."""
+    return digest(request.method, request.url.path + "?" + request.url.query, raw)
+
+
 async def once(
     keys: IdempotencyKeys, key: str, request: Request, raw: bytes, run: Callable[[], Awaitable[Response]]
 ) -> Response:
     """Answer as the first request with this key was answered, or run it and keep its answer.
 
-    An answer of 5xx is not final: the key is freed. Where the answer cannot be kept it is given all the same; the
-    key is then taken over after a minute, and the command finds its own effect.
+    An answer of 5xx, or one that says to try again, is not final: the key is freed. Where the answer cannot be kept it
+    is given all the same; the key is then taken over after a minute, and the command finds its own effect.
     """
-    url = request.url.path + "?" + request.url.query
-    begun = await keys.begin(key, digest(request.method, url, raw))
+    begun = await keys.begin(key, fingerprint(request, raw))
     if isinstance(begun, KeptAnswer):
         headers = {**begun.headers, "Idempotency-Replayed": "true"}
         return Response(begun.body, begun.status, headers, media_type=Answer.media_type)
@@ -54,7 +58,7 @@ async def once(
             await keys.free(begun)
         raise
     with contextlib.suppress(Unavailable):
-        if response.status_code >= 500:
+        if response.status_code >= 500 or "retry-after" in response.headers:
             await keys.free(begun)
         else:
             kept = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}

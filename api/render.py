@@ -25,6 +25,7 @@ _HIDDEN_FROM = {
     Role.CLIENT: _STAFF_ONLY | {"expertNotes"},
     Role.EXPERT: _STAFF_ONLY,
 }
+_MEETING = frozenset({"confirmed", "completed", "no-show"})  # a client gets the meeting link with the confirmation
 _PROTOCOL = frozenset({"abandonedClaims", "revision_id", "late", "_lapsed"})
 _DATES = frozenset({"startDate", "endDate", "date"})
 _CLIENTS_SUMS = frozenset({"totalSessions", "totalSpent", "totals", "archived"})
@@ -39,6 +40,8 @@ def session(raw: Raw, *, actor: Actor, now: datetime) -> Wire:
         wire["scheduledDate"] = wire["scheduledDate"].date().isoformat()
     if "history" in wire:
         wire["history"] = [{name: value for name, value in entry.items() if name != "key"} for entry in wire["history"]]
+    if actor.role is Role.CLIENT and rules.status_now(raw, now) not in _MEETING:
+        wire.pop("meetingLink", None)
     if rules.is_lapsed(raw, now):
         wire |= {
             "status": "cancelled",
@@ -68,7 +71,7 @@ def booking(raw: Raw, *, actor: Actor, now: datetime, minimal: bool = False) -> 
         wire["sessions"] = [
             session(item, actor=actor, now=now)
             for item in raw["sessions"]
-            if not expert or item.get("expertId") == actor.expert_id
+            if not expert or item.get("expertId") == actor.own_expert_id
         ]
     return wire
 

@@ -15,6 +15,7 @@ class Role(StrEnum):
     PAYMENT = "payment"  # a verified payment that confirms
 
 
+_NO_EXPERT = ObjectId(bytes(12))
 STAFF = frozenset({Role.ADMIN, Role.SERVICE, Role.SYSTEM, Role.PAYMENT})
 
 
@@ -56,6 +57,11 @@ class Actor:
     @classmethod
     def system(cls) -> "Actor":
         return cls(role=Role.SYSTEM)
+
+    @property
+    def own_expert_id(self) -> ObjectId:
+        """For filters: the own profile, or an id that no expert has where there is none."""
+        return self.expert_id or _NO_EXPERT
 
     @property
     def is_staff(self) -> bool:

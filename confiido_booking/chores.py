@@ -97,7 +97,7 @@ class Chores:
         window = {"$gte": now - _RECENT, "$lte": now - YOUNG}
         recent = {"busy": {"$elemMatch": {"owner": "session", "claimedAt": window}}}
         healed = 0
-        for calendar in await self.context.store.find("find claims", "calendars", recent, limit=BATCH):
+        async for calendar in self.context.store.walk("calendars", recent):
             for busy in calendar["busy"]:
                 if busy["owner"] == "session" and now - _RECENT <= busy["claimedAt"] <= now - YOUNG:
                     healed += await self.context.healing.heal(busy, calendar["_id"], now)
@@ -107,21 +107,10 @@ class Chores:
     async def archive_history(self) -> int:
         now, age = self.context.clock(), timedelta(days=self.context.settings.archive_after_days)
         old = {"sessions": {"$elemMatch": {"status": {"$in": sorted(FINISHED)}, "updatedTime": {"$lte": now - age}}}}
-        archived, last = 0, ObjectId("0" * 24)
-        while True:
-            found = await self.context.store.find(
-                "find history",
-                "bookings",
-                {**old, "_id": {"$gt": last}},
-                {"clientId": 1},
-                sort=[("_id", 1)],
-                limit=BATCH,
-            )
-            for booking in found:
-                archived += await self.archive.client(booking["clientId"], now=now, older_than=age)
-            if len(found) < BATCH:
-                return archived
-            last = found[-1]["_id"]
+        archived = 0
+        async for booking in self.context.store.walk("bookings", old, {"clientId": 1}):
+            archived += await self.archive.client(booking["clientId"], now=now, older_than=age)
+        return archived
 
     async def prune_fences(self) -> int:
         """Claims abandoned more than a day ago: nobody sleeps so long."""

@@ -4,15 +4,16 @@ What a half-done command left behind is finished or undone; what only a person c
 younger than :data:`~confiido_booking.bookings.healing.YOUNG` is none: its command may still be under way.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
-from bson import Decimal128, ObjectId
+from bson import ObjectId
 
+from confiido_booking import money
 from confiido_booking.bookings import totals
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.guards import stamped
@@ -20,9 +21,21 @@ from confiido_booking.bookings.healing import YOUNG
 from confiido_booking.bookings.rules import is_lapsed
 from confiido_booking.bookings.statuses import ACTIVE
 from confiido_booking.calendar import claims
+from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document
 
 BATCH = 200
+_REPAIRED_IN = (
+    "calendar_missing",
+    "orphaned_claim",
+    "drift",
+    "orphaned_service_session",
+    "archive",
+    "totals",
+    "claim_missing",
+    "client_overlap",
+    "expert_overlap",
+)
 Cure = Callable[[], Awaitable[object]]
 
 
@@ -62,14 +75,12 @@ class _Round:
     bookings: int = 0
     sessions: int = 0
 
-    def report(self, repaired: int = 0) -> Report:
-        return Report(
-            findings=self.findings,
-            repaired=repaired,
-            due=len(self.holds),
-            bookings=self.bookings,
-            sessions=self.sessions,
-        )
+    def report(self) -> Report:
+        return Report(findings=self.findings, due=len(self.holds), bookings=self.bookings, sessions=self.sessions)
+
+    def in_order(self) -> list[Finding]:
+        """The findings in PROTOCOL's order of repair."""
+        return sorted(self.findings, key=lambda finding: _REPAIRED_IN.index(finding.kind))
 
     def add(self, kind: str, subject: object, sentence: str, cure: Cure | None = None) -> None:
         self.findings.append(Finding(kind, str(subject), sentence, cure))
@@ -82,29 +93,37 @@ class Doctor:
     context: Context
 
     async def examine(self, *, since: datetime | None = None) -> Report:
-        """Look, and change nothing. ``since``: only bookings written after it, and no calendars."""
-        return (await self._walk(since)).report()
+        """Look, and change nothing. ``since``: only bookings written after it, and no calendars.
+
+        What is found is looked at twice: beside live traffic a walk sees commands half done.
+        """
+        seen = await self._walk(since)
+        if seen.findings:
+            again = await self._walk(since)
+            seen.findings = [finding for finding in seen.findings if finding in again.findings]
+        return seen.report()
 
     async def repair(self, *, since: datetime | None = None) -> Report:
-        """Finish or undo what can be, in PROTOCOL's order, until a walk finds nothing more to do."""
+        """Finish or undo what can be, in PROTOCOL's order, until a walk finds nothing more to do.
+
+        Every cure has its guard in its filter, so one for what is no fault does nothing.
+        """
         repaired = 0
         for _ in range(3):
             seen = await self._walk(since)
-            cures = [*seen.holds, *(finding.cure for finding in seen.findings if finding.cure)]
+            cures = [*seen.holds, *(finding.cure for finding in seen.in_order() if finding.cure)]
             if not cures:
                 break
             for cure in cures:
                 await cure()
             repaired += len(cures)
-        else:
-            seen = await self._walk(since)
-        return seen.report(repaired)
+        return replace(await self.examine(since=since), repaired=repaired)
 
     async def _walk(self, since: datetime | None) -> _Round:
-        seen = _Round(self.context.clock())
+        store, seen = self.context.store, _Round(self.context.clock())
         if since is None:
-            seen.calendars = {calendar["_id"]: calendar async for calendar in self._all("calendars", {})}
-        async for booking in self._all("bookings", {"updatedAt": {"$gte": since}} if since else {}):
+            seen.calendars = {calendar["_id"]: calendar async for calendar in store.walk("calendars", {})}
+        async for booking in store.walk("bookings", {"updatedAt": {"$gte": since}} if since else {}):
             seen.bookings += 1
             seen.sessions += len(booking["sessions"])
             self._check_holds(seen, booking)
@@ -112,26 +131,14 @@ class Doctor:
             self._check_overlaps(seen, booking)
             await self._check_claims(seen, booking)
             await self._check_service_sessions(seen, booking)
+            if since is None:
+                await self._check_archive(seen, booking)
         if since is None:
             for calendar in seen.calendars.values():
                 await self._check_calendar(seen, calendar)
             await self._check_orphans(seen)
             await self._check_experts(seen)
         return seen
-
-    async def _all(self, collection: str, query: Mapping[str, Any]) -> AsyncIterator[Document]:
-        """Every document, in batches by ``_id``, so that nothing large is held."""
-        last: Any = None
-        while True:
-            after = {"_id": {"$gt": last}} if last is not None else {}
-            batch = await self.context.store.find(
-                "walk", collection, {**query, **after}, sort=[("_id", 1)], limit=BATCH
-            )
-            for document in batch:
-                yield document
-            if len(batch) < BATCH:
-                return
-            last = batch[-1]["_id"]
 
     def _check_holds(self, seen: _Round, booking: Document) -> None:
         for session in booking["sessions"]:
@@ -144,9 +151,9 @@ class Doctor:
         count = len(booking["sessions"]) + booking["archived"]["sessions"]
         spent = expected.get(booking.get("currency", ""), {}).get("booked", Decimal(0))
         stored = {
-            code: {name: _exact(value) for name, value in sums.items()} for code, sums in booking["totals"].items()
+            code: {name: money.exact(value) for name, value in sums.items()} for code, sums in booking["totals"].items()
         }
-        if (stored, booking["totalSessions"], _exact(booking["totalSpent"])) != (expected, count, spent):
+        if (stored, booking["totalSessions"], money.exact(booking["totalSpent"])) != (expected, count, spent):
             seen.add(
                 "totals",
                 booking["_id"],
@@ -171,6 +178,28 @@ class Doctor:
             if other["startsAt"] < one["endsAt"]:
                 seen.add("client_overlap", other["sessionId"], f"Overlaps the client's session {one['sessionId']}")
 
+    async def _check_archive(self, seen: _Round, booking: Document) -> None:
+        """L2: what the booking says of its archived sessions is what lies in the archive."""
+        stored = booking["archived"]
+        query = {"clientId": booking["clientId"]}
+        current = {session["sessionId"] for session in booking["sessions"]}
+        lines = [
+            totals.line(kept["session"])
+            async for kept in self.context.store.walk("booking_archive", query)
+            if kept["_id"] not in current  # copied, not yet taken out
+        ]
+        sums = totals.of(lines)
+        held = {
+            code: {name: money.exact(value) for name, value in part.items()} for code, part in stored["sums"].items()
+        }
+        if (stored["sessions"], held) == (len(lines), sums):
+            return
+        right = {"sessions": len(lines), "sums": to_mongo(sums)}
+        guard = {"_id": booking["_id"], "archived": stored}
+        change = [{"$set": {"archived": {"$literal": right}, **stamped(seen.now)}}, *totals.stages()]
+        cure = _bound(self.context.store.update, "recount archive", "bookings", guard, change)
+        seen.add("archive", booking["_id"], "The archived sums are not those of the archived sessions", cure)
+
     async def _check_claims(self, seen: _Round, booking: Document) -> None:
         """L3: an active session stands on its claim."""
         claimed = [
@@ -178,6 +207,7 @@ class Doctor:
             for session in booking["sessions"]
             if session["status"] in ACTIVE
             and "claimId" in session
+            and "expertId" in session
             and not is_lapsed(session, seen.now)
             and session["endsAt"] > seen.now
             and not session.get("conflict")
@@ -201,6 +231,8 @@ class Doctor:
             stored = found.get(session["serviceSessionId"])
             if stored is not None and all(stored.get(name) == value for name, value in expected.items()):
                 continue
+            if stored is not None and session["version"] < stored["rev"] < claims.CANCELED_REV:
+                continue  # somebody wrote it after this walk read the session
             if not _is_young(session, seen.now):
                 sentence = "The service session does not say what its session says"
                 seen.add("drift", session["sessionId"], sentence, _bound(self._rewrite, session, booking["clientId"]))
@@ -219,10 +251,9 @@ class Doctor:
         """L3: no two claims overlap, and on each a session stands."""
         busy = [entry for entry in calendar["busy"] if entry["owner"] == "session"]
         for one, other in pairwise(sorted(busy, key=lambda entry: entry["from"])):
-            if other["from"] < one["until"]:
-                seen.add(
-                    "expert_overlap", calendar["_id"], f"The claims {one['claimId']} and {other['claimId']} overlap"
-                )
+            if other["from"] < one["until"] and other["sessionId"] != one["sessionId"]:
+                sentence = f"The claims {one['claimId']} and {other['claimId']} overlap"
+                seen.add("expert_overlap", calendar["_id"], sentence)
         bookings = await self._by_client([entry["clientId"] for entry in busy])
         for entry in busy:
             sessions = bookings.get(entry["clientId"], {}).get("sessions", [])
@@ -236,9 +267,8 @@ class Doctor:
     async def _check_orphans(self, seen: _Round) -> None:
         """A service session of a booking that never came to be."""
         batch: list[Document] = []
-        async for event in self._all(
-            "service_sessions", {"status": {"$in": ["scheduled", "draft"]}, "visibility": "private"}
-        ):
+        query = {"status": {"$in": ["scheduled", "draft"]}, "visibility": "private"}
+        async for event in self.context.store.walk("service_sessions", query):
             batch.append(event)
             if len(batch) == BATCH:
                 await self._check_orphan_batch(seen, batch)
@@ -268,7 +298,8 @@ class Doctor:
         await self.context.healing.abandon(claim, event["expertId"], now)
 
     async def _check_experts(self, seen: _Round) -> None:
-        async for expert in self._all("experts", {}):
+        async for expert in self.context.store.walk("experts", {}, {"_id": 1}):
+            await self._check_overlapping_events(seen, expert["_id"])
             if expert["_id"] not in seen.calendars:
                 cure = _bound(
                     self.context.store.update,
@@ -279,6 +310,19 @@ class Doctor:
                     upsert=True,
                 )
                 seen.add("calendar_missing", expert["_id"], "The expert has no calendar", cure)
+
+    async def _check_overlapping_events(self, seen: _Round, expert_id: ObjectId) -> None:
+        """L3, also where the calendar has forgotten; conflicts that an import kept are known."""
+        query = {
+            "expertId": expert_id,
+            "status": {"$in": ["scheduled", "in_progress"]},
+            "listing.conflict": {"$ne": True},
+        }
+        events = await self.context.store.find("walk", "service_sessions", query, {"startsAt": 1, "endsAt": 1})
+        for one, other in pairwise(sorted(events, key=lambda event: event["startsAt"])):
+            if other["startsAt"] < one["endsAt"]:
+                sentence = f"The service sessions {one['_id']} and {other['_id']} overlap"
+                seen.add("expert_overlap", expert_id, sentence)
 
     async def _by_client(self, ids: Sequence[ObjectId]) -> dict[ObjectId, Document]:
         query = {"clientId": {"$in": list(set(ids))}}
@@ -298,7 +342,3 @@ def _bound(function: Callable[..., Awaitable[object]], *args: Any, **kwargs: Any
 def _is_young(session: Mapping[str, Any], now: datetime) -> bool:
     touched = session.get("updatedTime")
     return touched is not None and touched > now - YOUNG
-
-
-def _exact(value: Any) -> Decimal:
-    return value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)

@@ -71,6 +71,14 @@ def decimal(value: object) -> Decimal | None:
     return None
 
 
+def exact(value: object) -> Decimal:
+    """The Decimal of an amount as stored, also where an old document holds a double or nothing."""
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    number = decimal(value)
+    return ZERO if number is None else number
+
+
 def rounded(value: Decimal, currency_code: str) -> Decimal:
     """Half up, to the currency's decimals (MONEY: refunds, tax)."""
     return value.quantize(Decimal(1).scaleb(-DECIMALS[currency_code]), rounding=ROUND_HALF_UP)

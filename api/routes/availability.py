@@ -144,7 +144,9 @@ async def consecutive_slots(
 ) -> Answer:
     """Only starts that booking accepts now; `totalSlots` counts the taken ones too."""
     expert, on = await _expert_and_day(caller, user_id, day)
-    slots = await caller.confiido.calendar.consecutive_slots(str(expert.id), on, duration, exclude_session=exclude)
+    slots = await caller.confiido.calendar.consecutive_slots(
+        str(expert.id), on, duration, exclude_session=exclude, actor=caller.actor
+    )
     if not slots:
         return success({"consecutiveSlots": [], "message": _NO_HOURS})
     zone = times.zone(expert.timezone)

@@ -203,7 +203,7 @@ async def list_expert_bookings(caller: Asking, user_id: str, query: Listing) -> 
         actor=viewed, filters=wanted, page=query.page, limit=query.limit, cursor=query.cursor
     )
     data = {
-        "bookings": await booking_page(caller, page, with_experts=False),
+        "bookings": await booking_page(caller, page, viewer=caller.actor, with_experts=False),
         "stats": expert_stats(await confiido.bookings.stats(actor=viewed), confiido.settings.currency),
         "pagination": pagination(page),
     }
@@ -231,7 +231,7 @@ async def _list(caller: Caller, query: ListQuery, reach: Actor, **fixed: object)
         actor=reach, filters=wanted, page=query.page, limit=query.limit, cursor=query.cursor
     )
     data = {
-        "bookings": await booking_page(caller, page, with_experts=True),
+        "bookings": await booking_page(caller, page, viewer=reach, with_experts=True),
         "stats": payment_stats(await confiido.bookings.stats(actor=reach), confiido.settings.currency),
         "pagination": pagination(page),
     }

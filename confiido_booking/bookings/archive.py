@@ -11,16 +11,18 @@ from typing import Any
 
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
-from pymongo.errors import BulkWriteError
 
 from confiido_booking.bookings import guards, totals
 from confiido_booking.bookings.statuses import FINISHED
-from confiido_booking.database.store import Document, Store
+from confiido_booking.database.store import Document, Duplicate, Store
 
 KEY_LIFE = timedelta(hours=24)  # L9: as long as a repeat may come, its session stays where the repeat looks
 BATCH = 100
-INDEXES = [IndexModel([("clientId", ASCENDING), ("session.startsAt", DESCENDING)], name="client")]
-_DUPLICATE = 11000
+UNSETTLED = timedelta(days=365)  # how long what is still owed, either way, waits before it is history
+INDEXES = [
+    IndexModel([("clientId", ASCENDING), ("session.startsAt", DESCENDING)], name="client"),
+    IndexModel([("session._id", ASCENDING)], name="old_session_id", sparse=True),  # only migrated ones have it
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +37,27 @@ class Archive:
         booking = await self.store.find_one("read booking", "bookings", {"clientId": client_id})
         if booking is None or guards.has_room(booking, new_bytes):
             return False
-        return await self.client(client_id, now=now, older_than=timedelta(0), keep=keep) > 0
+        return await self.client(client_id, now=now, older_than=timedelta(0), unsettled=timedelta(0), keep=keep) > 0
 
     async def client(
-        self, client_id: ObjectId, *, now: datetime, older_than: timedelta, keep: ObjectId | None = None
+        self,
+        client_id: ObjectId,
+        *,
+        now: datetime,
+        older_than: timedelta,
+        unsettled: timedelta = UNSETTLED,
+        keep: ObjectId | None = None,
     ) -> int:
-        """Archive a client's finished sessions whose end, or whose end of life, is that old. How many went."""
+        """Archive a client's finished sessions whose end, or whose end of life, is that old. How many went.
+
+        ``unsettled``: how old those must be of which money is still owed; an archived session cannot be paid.
+        """
         booking = await self.store.find_one("read booking", "bookings", {"clientId": client_id})
         ready = [
-            s for s in (booking or {}).get("sessions", []) if s["sessionId"] != keep and _is_history(s, now, older_than)
+            session
+            for session in (booking or {}).get("sessions", [])
+            if session["sessionId"] != keep
+            and _is_history(session, now, older_than if _is_settled(session) else unsettled)
         ]
         moved = 0
         for start in range(0, len(ready), BATCH):
@@ -67,23 +81,21 @@ class Archive:
 
     async def _copy(self, client_id: ObjectId, sessions: Sequence[Document]) -> None:
         """ARCHIVE 2: a copy, unless one of this version or a newer one is there."""
-        writes = [
-            UpdateOne(
-                {"_id": session["sessionId"], "version": {"$lt": session["version"]}},
-                {"$set": {"clientId": client_id, "version": session["version"], "session": session}},
-                upsert=True,
-            )
-            for session in sessions
-        ]
 
-        async def copy() -> None:
-            try:
-                await self.store.collection("booking_archive").bulk_write(writes, ordered=False)
-            except BulkWriteError as error:
-                if any(failure.get("code") != _DUPLICATE for failure in error.details.get("writeErrors", [])):
-                    raise
+        def writes(*, upsert: bool) -> list[UpdateOne]:
+            return [
+                UpdateOne(
+                    {"_id": session["sessionId"], "version": {"$lt": session["version"]}},
+                    {"$set": {"clientId": client_id, "version": session["version"], "session": session}},
+                    upsert=upsert,
+                )
+                for session in sessions
+            ]
 
-        await self.store.run("archive copy", copy)
+        try:
+            await self.store.update_each("archive copy", "booking_archive", writes(upsert=True))
+        except Duplicate:  # a newer copy, or an older one that came while the upsert looked
+            await self.store.update_each("archive copy", "booking_archive", writes(upsert=False))
 
     async def _pull(self, client_id: ObjectId, sessions: Sequence[Document], now: datetime) -> int:
         """ARCHIVE 3: take out what still has the copied version; its money stays in the archived sums."""
@@ -118,6 +130,11 @@ class Archive:
         )
         present = {f"{s['sessionId']}:{s['version']}" for s in (before or {}).get("sessions", [])}
         return len(present.intersection(copied))
+
+
+def _is_settled(session: Document) -> bool:
+    sums = totals.contribution(totals.line(session))
+    return not sums["outstanding"] and not sums["refundable"]
 
 
 def _is_history(session: Document, now: datetime, older_than: timedelta) -> bool:

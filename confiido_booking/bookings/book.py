@@ -16,7 +16,7 @@ from confiido_booking import money
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import guards
 from confiido_booking.bookings.archive import Archive
-from confiido_booking.bookings.context import Context, wall_fields
+from confiido_booking.bookings.context import CLIENT_IS_BUSY, Context, wall_fields
 from confiido_booking.bookings.guards import Command, fresh_key
 from confiido_booking.bookings.models import ActorStamp, Policy, Session
 from confiido_booking.bookings.rules import client_cancel_until, text
@@ -27,7 +27,7 @@ from confiido_booking.calendar import rules as calendar_rules
 from confiido_booking.calendar.claims import Claim
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document, Duplicate
-from confiido_booking.errors import ClientBusy, Conflict, FieldError, Invalid, NotAllowed, SlotTaken
+from confiido_booking.errors import BookingError, ClientBusy, Conflict, FieldError, Invalid, NotAllowed, SlotTaken
 from confiido_booking.experts.models import Expert
 from confiido_booking.experts.service import offer
 from confiido_booking.ids import new_claim_id
@@ -57,8 +57,14 @@ async def book(context: Context, wish: Wish, *, actor: Actor, key: str | None, v
     now = context.clock()
     client = whose(actor, wish.client)
     _check_input(wish)
-    expert = await context.experts.get(wish.expert)
-    starts_at, zone = _decide(context, wish, expert, actor, client, now)
+    try:
+        expert = await context.experts.get(wish.expert)
+        starts_at, zone = _decide(context, wish, expert, actor, client, now)
+    except BookingError:
+        done = await answered(context, client.client_id, key, view) if key else None
+        if done is None:
+            raise
+        return done  # L9: what was done is not judged again by a later clock
     command = Command(action="book", actor=actor, now=now, reason=wish.reason, key=key or fresh_key())
     session = _session(context.settings, wish, expert, command, starts_at, zone)
     return await place(context, session, expert, client, command, view)
@@ -85,7 +91,7 @@ def _check_input(wish: Wish) -> None:
         if value is not None:
             text(value, name)
     if wish.referral_source is not None:
-        text(wish.referral_source, "source")
+        text(wish.referral_source, "referralSource")
     if isinstance(wish.duration, bool) or not isinstance(wish.duration, int):
         raise _invalid("duration", "must be a whole number of minutes")
     if not MIN_DURATION <= wish.duration <= MAX_DURATION:
@@ -229,11 +235,12 @@ async def take(context: Context, claim: Claim, *, ignoring: ObjectId | None = No
 
     Refused, the caller looks for its own key before it says no: what is in the way may be its own first try.
     """
-    if claim.until <= claim.claimed_at and await claims.held_in_the_past(context.store, claim):
-        return None
     for attempt in (1, 2):
         if await claims.claim(context.store, claim, ignoring=ignoring):
-            return claim.id
+            if claim.from_ > claim.claimed_at or not await claims.held_in_the_past(context.store, claim):
+                return claim.id
+            await claims.release(context.store, claim.expert_id, claim.id)
+            return None
         obstacles = await claims.in_the_way(context.store, claim, ignoring=ignoring)
         if any(busy["claimId"] == claim.id for busy in obstacles):
             return claim.id  # the answer to an earlier try was lost
@@ -338,7 +345,7 @@ async def _refused(context: Context, session: Document, client: ClientRef, comma
         for other in (booking or {}).get("sessions", [])
     )
     if in_the_way:
-        raise ClientBusy()
+        raise ClientBusy(None if command.actor.role is Role.CLIENT else CLIENT_IS_BUSY)
     raise Conflict("You have too many sessions to book another", code="too_many_sessions")
 
 

@@ -43,7 +43,7 @@ class Context:
         """
         zone = times.zone(when.timezone or default_zone)
         if when.starts_at is not None:
-            return times.parse_instant(when.starts_at), zone.key
+            return times.parse_instant(when.starts_at).replace(second=0, microsecond=0), zone.key
         if when.scheduled_date is None or when.start_time is None:
             raise Invalid("A session needs startsAt, or scheduledDate and startTime", code="invalid_time")
         day = times.parse_date(when.scheduled_date)
@@ -66,3 +66,4 @@ def wall_fields(starts_at: datetime, duration: int, zone: str) -> dict[str, obje
 
 SESSION_NOT_FOUND = "Session not found"
 BOOKING_NOT_FOUND = "Booking not found"
+CLIENT_IS_BUSY = "The client has another session at this time"

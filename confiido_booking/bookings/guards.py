@@ -80,7 +80,7 @@ def owned(booking_id: ObjectId, actor: Actor) -> tuple[Filter, Filter]:
     document: Filter = {"_id": booking_id}
     if actor.role is Role.CLIENT:
         document["clientId"] = actor.id
-    return document, {"expertId": actor.expert_id} if actor.role is Role.EXPERT else {}
+    return document, {"expertId": actor.own_expert_id} if actor.role is Role.EXPERT else {}
 
 
 def on_session(

@@ -173,6 +173,7 @@ class Session(Embedded):
     source: str = "website"
     referral_source: str | None = None
     created_by: ActorStamp | None = None
+    client_cancel_until: Instant | None = None  # later a client may not cancel
     cancellation_reason: str | None = None
     cancelled_by: str | None = None
     cancellation_time: Instant | None = None

@@ -12,9 +12,8 @@ from bson import ObjectId
 from confiido_booking.actors import Role
 from confiido_booking.bookings import guards, rules
 from confiido_booking.bookings.book import claim_of, take
-from confiido_booking.bookings.context import Context, wall_fields
+from confiido_booking.bookings.context import CLIENT_IS_BUSY, Context, wall_fields
 from confiido_booking.bookings.guards import Command
-from confiido_booking.bookings.models import CancellationPolicy
 from confiido_booking.bookings.statuses import SessionStatus
 from confiido_booking.bookings.transitions import (
     CLOSED_REQUEST,
@@ -29,7 +28,7 @@ from confiido_booking.bookings.views import Change, View, When, projection
 from confiido_booking.calendar import claims
 from confiido_booking.calendar import rules as calendar_rules
 from confiido_booking.database.store import Document
-from confiido_booking.errors import ClientBusy, Conflict, Invalid, SlotTaken
+from confiido_booking.errors import ClientBusy, Conflict, Invalid, SlotTaken, TransitionRefused
 from confiido_booking.ids import new_claim_id
 
 MAX_MOVES = 20  # of rescheduleHistory that a session keeps
@@ -68,7 +67,7 @@ async def request(
         if not await context.healing.heal(busy, session["expertId"], command.now):
             sentence = "The selected time slot is no longer available. Please choose another time."
             raise Conflict(sentence, code="slot_taken")
-    shown = _shown(wall_fields(starts_at, session["duration"], zone))
+    shown = _shown(wall_fields(starts_at, session["duration"], session["timezone"]))  # as the session's own times are
     wish: dict[str, Any] = {
         "status": "pending",
         "requestedBy": "client",
@@ -101,7 +100,7 @@ async def respond(
         return found
     answer: dict[str, Any] = {"status": "approved" if approve else "rejected", "respondedAt": command.now}
     if note:
-        answer["responseNote"] = rules.text(note, "reason")
+        answer["responseNote"] = rules.text(note, "mentorNote")
     answered = {"rescheduleRequest": {"$mergeObjects": ["$$s.rescheduleRequest", {"$literal": answer}]}}
     guard = {"rescheduleRequest.status": "pending"}
     if not approve:
@@ -141,12 +140,14 @@ async def _own(context: Context, booking_id: ObjectId, session_id: ObjectId, com
         refusal = rules.why_not(command.action, found.session, command.actor, command.now)
         if refusal is not None:
             raise refusal
+        if "expertId" not in found.session or "startsAt" not in found.session:
+            raise Conflict("The session has no expert or no time yet", code="no_expert")
     return found
 
 
 async def _bookable(context: Context, session: Document, starts_at: datetime, command: Command) -> None:
     """The new time follows the expert's rules, as a booking of it would (SPEC 6); an admin is free of them."""
-    if "expertId" not in session or command.actor.is_staff:
+    if command.actor.is_staff:
         return
     expert = await context.experts.get(session["expertId"])
     refusal = calendar_rules.why_not(expert, starts_at, session["duration"], now=command.now, as_client=True)
@@ -165,6 +166,8 @@ async def _moved(
     guard: dict[str, Any] | None = None,
 ) -> Change:
     session, now = found.session, command.now
+    if session["startsAt"] <= now:
+        raise TransitionRefused("rescheduled", session["status"], "The session has already started", "already_started")
     await _bookable(context, session, starts_at, command)
     new_wall = wall_fields(starts_at, session["duration"], zone)
     before, after = _shown(session), _shown(new_wall)
@@ -182,7 +185,7 @@ async def _moved(
     }
     if command.reason:
         move["reason"] = command.reason
-    policy = CancellationPolicy.model_validate((session.get("policy") or {}).get("cancellation") or {})
+    policy = rules.cancellation_policy(session)
     moves = {"$concatArrays": [{"$ifNull": ["$$s.rescheduleHistory", []]}, [{"$literal": move}]]}
     plan = Plan(
         fields={**new_wall, "clientCancelUntil": rules.client_cancel_until(policy, starts_at)},
@@ -209,9 +212,42 @@ async def _stand_on_new_claim(
             return done
         expert = await context.experts.get(expert_id)
         raise SlotTaken(await context.free_time.next_starts(expert, moved["startsAt"], moved["duration"]))
-    guard = guards.on_session(document["_id"], session_id, command, {**plan.guard, "version": session["version"]})
+    moved_to = await _move_onto(context, found, command, view, moved, plan, claim_id)
+    if moved_to is None and await context.healing.expire_own(
+        client_id, moved["startsAt"], moved["endsAt"], command.now
+    ):
+        moved_to = await _move_onto(context, found, command, view, moved, plan, claim_id)
+    if moved_to is not None:
+        change = Change(moved_to, session_id)
+        await claims.project(store, change.raw_session, client_id)
+        await claims.release(store, expert_id, old_claim)
+        return change
+    again = await explain(context, document["_id"], session_id, command)
+    if isinstance(again, Change):
+        await claims.release(store, expert_id, old_claim if again.raw_session["claimId"] == claim_id else claim_id)
+        return again
+    await claims.release(store, expert_id, claim_id)
+    refusal = rules.why_not(command.action, again.session, command.actor, command.now)
+    if refusal is not None:
+        raise refusal
+    if not guards.has_room(again.document, plan.needs(command)):
+        await make_room(context, again, command, plan)
+        return await _stand_on_new_claim(context, again, command, view, moved, plan)
+    fenced = claim_id in again.document["abandonedClaims"]
+    if again.session["version"] == session["version"] and not fenced:
+        raise ClientBusy(CLIENT_IS_BUSY)
+    raise Conflict("The session is changing; please try again", code="try_again")
+
+
+async def _move_onto(
+    context: Context, found: Found, command: Command, view: View, moved: Document, plan: Plan, claim_id: ObjectId
+) -> Document | None:
+    """RESCHEDULE 3: the session stands on the new claim, if it is as it was read and the client is free then."""
+    session_id = found.session["sessionId"]
+    as_read = {**plan.guard, "version": found.session["version"]}
+    guard = guards.on_session(found.document["_id"], session_id, command, as_read)
     in_the_way = guards.overlapping(moved["startsAt"], moved["endsAt"], other_than=session_id)
-    previous = await store.find_and_update(
+    return await context.store.find_and_update(
         command.action,
         "bookings",
         {
@@ -228,26 +264,6 @@ async def _stand_on_new_claim(
         ),
         projection=projection(view, session_id),
     )
-    if previous is not None:
-        change = Change(previous, session_id)
-        await claims.project(store, change.raw_session, client_id)
-        await claims.release(store, expert_id, old_claim)
-        return change
-    again = await explain(context, document["_id"], session_id, command)
-    if isinstance(again, Change):
-        if again.raw_session["claimId"] != claim_id:
-            await claims.release(store, expert_id, claim_id)
-        return again
-    await claims.release(store, expert_id, claim_id)
-    refusal = rules.why_not(command.action, again.session, command.actor, command.now)
-    if refusal is not None:
-        raise refusal
-    if not guards.has_room(again.document, plan.needs(command)):
-        await make_room(context, again, command, plan)
-        return await _stand_on_new_claim(context, again, command, view, moved, plan)
-    if again.session["version"] == session["version"]:
-        raise ClientBusy("The client has another session at this time")
-    raise Conflict("The session is changing; please try again", code="try_again")
 
 
 def _shown(times: Document) -> tuple[str, str, str]:

@@ -27,7 +27,8 @@ from confiido_booking.errors import FieldError, Invalid, NotFound
 MAX_LIMIT = 100
 MAX_PAGE = 10_000
 _SORTS = {"startsAt": "startsAt", "createdTime": "listing.createdTime"}
-_FAR = datetime(9999, 1, 1, tzinfo=UTC)
+_EPOCH, _FAR = datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+_MOST_CLIENTS = 5_000
 _BANDS = [timedelta(days=days) for days in (30, 0, -1, -4, -16, -64, -256)]
 
 
@@ -121,10 +122,7 @@ async def find_session(
     if booking_id is not None:
         query = {"_id": booking_id}
     else:
-        listed = await context.store.find_one(
-            "find session", "service_sessions", {"listing.sessionId": session_id}, {"listing.clientId": 1}
-        )
-        query = {"clientId": listed["listing"]["clientId"]} if listed else {"sessions._id": session_id}
+        query = await _whose(context, session_id)
     document = await context.store.find_one("read booking", "bookings", query)
     if document is None or (actor.role is Role.CLIENT and document["clientId"] != actor.id):
         sentence, code = (
@@ -136,6 +134,17 @@ async def find_session(
     if session is None or not rules.is_own(session, actor, document["clientId"]):
         raise NotFound(SESSION_NOT_FOUND, code="session_not_found")
     return Change(document | {"sessions": [session]}, session["sessionId"])
+
+
+async def _whose(context: Context, session_id: ObjectId) -> Document:
+    """The booking of a session named alone: by its ``sessionId``, or by its old ``_id``, here or in the archive."""
+    store = context.store
+    query = {"listing.sessionId": session_id}
+    if listed := await store.find_one("find session", "service_sessions", query, {"listing.clientId": 1}):
+        return {"clientId": listed["listing"]["clientId"]}
+    if kept := await store.find_one("read archive", "booking_archive", {"session._id": session_id}, {"clientId": 1}):
+        return {"clientId": kept["clientId"]}
+    return {"sessions._id": session_id}
 
 
 async def archived_session(context: Context, client_id: ObjectId, session_id: ObjectId) -> Document | None:
@@ -239,7 +248,7 @@ async def _query(context: Context, actor: Actor, wanted: SessionFilter, now: dat
     if any(span.values()):
         query["startsAt"] = {operator: moment for operator, moment in span.items() if moment is not None}
     if wanted.q is not None:
-        conditions.append({"listing.clientId": {"$in": await _clients_called(context, wanted.q)}})
+        conditions.append({"listing.clientId": {"$in": await _clients_called(context, wanted.q, reach)}})
     if conditions:
         query["$and"] = conditions
     if "listing.clientId" not in query:
@@ -254,17 +263,24 @@ def own_scope(actor: Actor) -> Document:
     if actor.role is Role.CLIENT:
         return {"listing.clientId": actor.id}
     if actor.role is Role.EXPERT:
-        return {"expertId": actor.expert_id}  # without a profile: None, which no session has
+        return {"expertId": actor.own_expert_id}
     return {}
 
 
-async def _clients_called(context: Context, text: str) -> list[ObjectId]:
-    """Clients whose name or e-mail contains the text, at most 500."""
+async def _clients_called(context: Context, text: str, reach: Document) -> list[ObjectId]:
+    """Clients within reach whose name or e-mail contains the text, at most 5,000."""
     rules.text(text, "q", limit=100)
     like = {"$regex": re.escape(text.strip()), "$options": "i"}
-    found = await context.store.find(
-        "find clients", "bookings", {"$or": [{"clientEmail": like}, {"clientName": like}]}, {"clientId": 1}, limit=500
-    )
+    query: Document = {"$or": [{"clientEmail": like}, {"clientName": like}]}
+    if reach:
+        of_theirs: list[Document] = [
+            {"$match": reach},
+            {"$group": {"_id": "$listing.clientId"}},
+            {"$limit": _MOST_CLIENTS},
+        ]
+        theirs = await context.store.aggregate("find own clients", "service_sessions", of_theirs)
+        query["clientId"] = {"$in": [client["_id"] for client in theirs]}
+    found = await context.store.find("find clients", "bookings", query, {"clientId": 1}, limit=_MOST_CLIENTS)
     return [document["clientId"] for document in found]
 
 
@@ -390,9 +406,9 @@ def _after(cursor: str, name: str, direction: int) -> Document:
         raw = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         value = datetime.fromisoformat(raw[0]) if raw[0] is not None else None
         last = ObjectId(raw[1])
-        if value is not None and value.tzinfo is None:
+        if value is not None and not _EPOCH < value < _FAR:
             raise ValueError
-    except (ValueError, TypeError, IndexError, KeyError, InvalidId, RecursionError):
+    except (OverflowError, ValueError, TypeError, IndexError, KeyError, InvalidId, RecursionError):
         raise _invalid("cursor", "is not one that a page gave") from None
     beyond = "$lt" if direction == -1 else "$gt"
     same = {name: value, "_id": {beyond: last}}

@@ -3,6 +3,7 @@
 Sessions come as the store keeps them (camelCase mappings), because the hot paths never build a model.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -165,6 +166,11 @@ def client_cancel_until(policy: CancellationPolicy, starts_at: datetime) -> date
     return starts_at - timedelta(hours=policy.client_until_hours_before)
 
 
+def cancellation_policy(session: Raw) -> CancellationPolicy:
+    """The policy that was snapshotted when it was booked; none in an old session: everything comes back."""
+    return CancellationPolicy.model_validate((session.get("policy") or {}).get("cancellation") or {})
+
+
 def refund_percent(policy: CancellationPolicy, starts_at: datetime | None, now: datetime, by: Role) -> Decimal:
     """MONEY: the tier of the largest ``hoursBefore`` ≤ the hours left, the boundary counting for the client."""
     if by is not Role.CLIENT or not policy.tiers or starts_at is None:
@@ -195,7 +201,11 @@ TEXT_LIMITS = {
     "location": 500,
     "source": 50,
     "reason": 500,
+    "mentorNote": 500,
+    "referralSource": 50,
+    "paymentMethod": 50,
 }
+_WEB_ADDRESS = re.compile(r"https?://[^\s<>\"]+$", re.IGNORECASE)
 _MAX_CUSTOM_FIELDS, _MAX_CUSTOM_VALUE = 30, 500
 
 
@@ -218,10 +228,12 @@ def checked_patch(changes: Mapping[str, object], actor: Actor, known_fields: fro
     patch: dict[str, Any] = {}
     for field, value in changes.items():
         if field not in known_fields:
-            raise _invalid(field[:60], "is not a field of a session")
+            raise Invalid("There is a field here that no session has", code="unknown_field")
         if actor.role not in PATCHABLE.get(field, frozenset()):
             raise NotAllowed(f"{field} cannot be changed by you")
         patch[field] = _custom_fields(value) if field == "customFields" else text(value, field)
+    if patch.get("meetingLink") and not _WEB_ADDRESS.match(patch["meetingLink"]):
+        raise _invalid("meetingLink", "must be an address that begins with https:// or http://")
     return patch
 
 

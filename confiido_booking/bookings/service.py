@@ -340,7 +340,7 @@ class Bookings:
         return await reading.list_sessions(self.context, actor, wanted, page=page, limit=limit, cursor=cursor)
 
     async def stats(self, *, actor: Actor) -> Stats:
-        """Counts and money over all sessions within reach; of more than 5,000 of everybody's, as they were up to 30 s ago."""
+        """Counts and money over all sessions within reach; of everybody's many, as they were up to 30 s ago."""
         return await stats(self.context, await self.context.experts.identify(actor))
 
     async def lapsed(self, sessions: Sequence[tuple[ObjectId, ObjectId]], *, actor: Actor) -> Sequence[Change]:

@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
-from bson import Decimal128, ObjectId
+from bson import ObjectId
 
 from confiido_booking.actors import Actor
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.reading import own_scope
 from confiido_booking.database.store import Document
-from confiido_booking.money import ZERO
+from confiido_booking.money import ZERO, exact
 
 _FAR = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -78,11 +77,7 @@ async def _counted(context: Context, scope: Document, now: datetime) -> Stats:
         group, count = row["_id"], row["sessions"]
         by_payment[group["payment"]] = by_payment.get(group["payment"], 0) + count
         by_status[group["status"]] = by_status.get(group["status"], 0) + count
-        net = _exact(row["paid"]) - _exact(row["refunded"])
+        net = exact(row["paid"]) - exact(row["refunded"])
         received[group["currency"]] = received.get(group["currency"], ZERO) + net
         clients.update(row["clients"])
     return Stats(by_payment=by_payment, by_status=by_status, received=received, bookings=len(clients))
-
-
-def _exact(value: Any) -> Decimal:
-    return value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)

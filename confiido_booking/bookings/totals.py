@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from bson import Decimal128
 
 from confiido_booking.bookings.statuses import COUNTED
-from confiido_booking.money import ZERO
+from confiido_booking.money import ZERO, exact
 
 SUMS = ("booked", "paid", "refunded", "outstanding", "refundable")
 Sums = dict[str, Decimal]
@@ -49,10 +49,10 @@ def line(session: Mapping[str, Any]) -> Line:
         session["status"],
         session.get("paymentStatus", "pending"),
         session["currency"],
-        _exact(session.get("price")),
-        _exact(session.get("paidAmount")),
-        _exact(session.get("refundAmount")),
-        _exact(session["refundDue"]) if "refundDue" in session else None,
+        exact(session.get("price")),
+        exact(session.get("paidAmount")),
+        exact(session.get("refundAmount")),
+        exact(session["refundDue"]) if "refundDue" in session else None,
     )
 
 
@@ -72,21 +72,13 @@ def contribution(part: Line) -> Sums:
 def of(lines: Iterable[Line], archived: Mapping[str, Mapping[str, Decimal]] | None = None) -> dict[str, Sums]:
     """The sums per currency of these sessions and of the archived ones."""
     totals: dict[str, Sums] = {
-        code: {name: _exact(sums.get(name)) for name in SUMS} for code, sums in (archived or {}).items()
+        code: {name: exact(sums.get(name)) for name in SUMS} for code, sums in (archived or {}).items()
     }
     for part in lines:
         sums = totals.setdefault(part.currency, dict.fromkeys(SUMS, ZERO))
         for name, value in contribution(part).items():
             sums[name] += value
     return totals
-
-
-def _exact(value: Any) -> Decimal:
-    if isinstance(value, Decimal128):
-        return value.to_decimal()
-    if isinstance(value, float):
-        return Decimal(repr(value))
-    return Decimal(value or 0)
 
 
 _ZERO = {"$literal": Decimal128("0")}

@@ -14,10 +14,10 @@ from bson import Decimal128, ObjectId
 from confiido_booking.actors import Role
 from confiido_booking.bookings import guards, rules
 from confiido_booking.bookings.archive import Archive
-from confiido_booking.bookings.context import BOOKING_NOT_FOUND, SESSION_NOT_FOUND, Context
+from confiido_booking.bookings.context import BOOKING_NOT_FOUND, CLIENT_IS_BUSY, SESSION_NOT_FOUND, Context
 from confiido_booking.bookings.guards import Command
 from confiido_booking.bookings.healing import SYSTEM_CANCEL
-from confiido_booking.bookings.models import CancellationPolicy, Session
+from confiido_booking.bookings.models import Session
 from confiido_booking.bookings.reading import archived_session
 from confiido_booking.bookings.statuses import PaymentStatus, SessionStatus, TimeoutStatus
 from confiido_booking.bookings.views import Change, View, projection
@@ -44,7 +44,7 @@ _NOTHING_PAID = {"paidAmount": {"$lte": Decimal128("0")}}
 class Plan:
     """What a command changes in its session, and what it further needs.
 
-    ``drops``: the session gives its minutes back. ``grows``: by a text of the caller's, so it needs room in the
+    ``grows``: by a text of the caller's, so it needs room in the
     document (SPEC 11); what does not is never refused for lack of it. ``beside``: what must hold of the client's other
     sessions, else the client is busy.
     """
@@ -54,7 +54,6 @@ class Plan:
     expressions: Mapping[str, Any] = field(default_factory=dict)
     guard: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[str, Any] = field(default_factory=dict)
-    drops: bool = False
     grows: bool = False
 
     def needs(self, command: Command) -> int:
@@ -86,11 +85,18 @@ async def decide(
     if document is None:
         return None
     change = Change(document, session_id)
-    if plan.drops:
-        await context.healing.drop(change.raw_session, document["clientId"])
-    elif (command.action != "patch" or "source" in plan.fields) and "serviceSessionId" in change.raw_session:
-        await claims.project(context.store, change.raw_session, document["clientId"])
+    if command.action != "patch" or "source" in plan.fields:
+        await _follow_up(context, change)
     return change
+
+
+async def _follow_up(context: Context, change: Change) -> None:
+    """What a session's state asks of its service session and its minutes. Done twice it is done once."""
+    session, client_id = change.raw_session, change.document["clientId"]
+    if session["status"] == SessionStatus.CANCELLED:
+        await context.healing.drop(session, client_id)
+    elif "serviceSessionId" in session:
+        await claims.project(context.store, session, client_id)
 
 
 async def explain(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command) -> Found | Change:
@@ -110,8 +116,13 @@ async def explain(context: Context, booking_id: ObjectId, session_id: ObjectId, 
     if session is None or not rules.is_own(session, command.actor, document["clientId"]):
         raise NotFound(SESSION_NOT_FOUND, code="session_not_found")
     if any(entry.get("key") == command.key for entry in session.get("history", [])):
-        shown = document if archived is None else document | {"sessions": [*document["sessions"], archived]}
-        return Change(shown, session["sessionId"], repeated=True)
+        if archived is not None:
+            return Change(
+                document | {"sessions": [*document["sessions"], archived]}, archived["sessionId"], repeated=True
+            )
+        done = Change(document, session["sessionId"], repeated=True)
+        await _follow_up(context, done)  # L8: whoever did it may have died right after
+        return done
     if command.if_version is not None and session.get("version", 0) != command.if_version:
         raise PreconditionFailed(details={"version": session.get("version", 0)})
     if archived is not None:
@@ -155,7 +166,7 @@ async def transition(
         if plan.grows and not guards.has_room(found.document, plan.needs(command)):
             await make_room(context, found, command, plan)
         elif plan.beside and found.session["version"] == plan.guard["version"]:
-            raise ClientBusy("The client has another session at this time")
+            raise ClientBusy(CLIENT_IS_BUSY)
     raise Conflict("The session is changing; please try again", code="try_again")
 
 
@@ -175,19 +186,19 @@ async def confirm(context: Context, booking_id: ObjectId, session_id: ObjectId, 
 async def complete(
     context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View
 ) -> Change:
-    plan = Plan(to=SessionStatus.COMPLETED, fields={"completedAt": command.now})
+    plan = Plan(to=SessionStatus.COMPLETED, fields={"completedAt": command.now}, expressions=CLOSED_REQUEST)
     return await transition(context, booking_id, session_id, command, view, plan)
 
 
 async def no_show(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View) -> Change:
-    plan = Plan(to=SessionStatus.NO_SHOW, guard={"startsAt": {"$lte": command.now}})
+    plan = Plan(to=SessionStatus.NO_SHOW, guard={"startsAt": {"$lte": command.now}}, expressions=CLOSED_REQUEST)
     return await transition(context, booking_id, session_id, command, view, plan)
 
 
 async def expire(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View) -> Change:
     """What the worker does by itself, asked for by somebody whose session it is."""
     fields = {**SYSTEM_CANCEL, "cancellationTime": command.now}
-    plan = Plan(to=SessionStatus.CANCELLED, fields=fields, guard={"timeoutAt": {"$lte": command.now}}, drops=True)
+    plan = Plan(to=SessionStatus.CANCELLED, fields=fields, guard={"timeoutAt": {"$lte": command.now}})
     return await transition(context, booking_id, session_id, command, view, plan)
 
 
@@ -206,7 +217,6 @@ async def cancel(context: Context, booking_id: ObjectId, session_id: ObjectId, c
         to=SessionStatus.CANCELLED,
         fields=fields,
         expressions=CLOSED_REQUEST | {"refundDue": _PAID_AMOUNT},
-        drops=True,
         grows=command.reason is not None,
     )
     if role is not Role.CLIENT:
@@ -220,8 +230,7 @@ async def cancel(context: Context, booking_id: ObjectId, session_id: ObjectId, c
         return found
     session = found.session
     if session["paidAmount"].to_decimal() > 0:
-        policy = CancellationPolicy.model_validate(session["policy"]["cancellation"])
-        percent = rules.refund_percent(policy, session.get("startsAt"), now, role)
+        percent = rules.refund_percent(rules.cancellation_policy(session), session.get("startsAt"), now, role)
         due = rules.refund_due(session["paidAmount"].to_decimal(), percent, session["currency"])
         plan = replace(plan, fields=fields | {"refundDue": Decimal128(due)}, expressions=CLOSED_REQUEST)
         in_time["version"] = session["version"]
@@ -279,7 +288,7 @@ def _payment(now: datetime, method: str) -> Plan:
         fields={
             "paymentStatus": PaymentStatus.PAID.value,
             "paidAt": now,
-            "paymentMethod": rules.text(method, "source"),
+            "paymentMethod": rules.text(method, "paymentMethod"),
             "timeoutStatus": TimeoutStatus.COMPLETED.value,
         },
         expressions={

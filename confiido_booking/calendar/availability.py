@@ -131,6 +131,8 @@ class AvailabilityException(Embedded):
 
 
 def _apart(periods: list[Period]) -> list[Period]:
+    if len({period.id for period in periods}) < len(periods):
+        raise ValueError("two periods must not have the same _id")
     if any(first.collides(second) for first, second in combinations(periods, 2)):
         raise ValueError("active periods must not overlap")
     return periods

@@ -17,6 +17,7 @@ from confiido_booking.times import MAX_DURATION
 
 CLOCK_SLACK = timedelta(minutes=10)  # a claimer whose clock is so far ahead still drops nothing that lives
 _LONGEST = timedelta(minutes=MAX_DURATION)
+_WIDEST_BUFFER = timedelta(days=1)
 CANCELED_REV = 2**31 - 1  # the rev of a fence: nothing that sleeps can write over it
 
 
@@ -57,13 +58,9 @@ async def claim(store: Store, wanted: Claim, *, ignoring: ObjectId | None = None
     overlap: dict[str, Any] = {"from": {"$lt": wanted.until}, "until": {"$gt": wanted.from_}}
     if ignoring is not None:
         overlap["claimId"] = {"$ne": ignoring}
-    current = {
-        "$filter": {
-            "input": "$busy",
-            "as": "b",
-            "cond": {"$gt": ["$$b.until", {"$literal": wanted.claimed_at - CLOCK_SLACK}]},
-        }
-    }
+    long_ago = {"$literal": wanted.claimed_at - CLOCK_SLACK}
+    is_needed = {"$or": [{"$gt": ["$$b.until", long_ago]}, {"$gt": ["$$b.claimedAt", long_ago]}]}
+    current = {"$filter": {"input": "$busy", "as": "b", "cond": is_needed}}
     return await store.update(
         "claim",
         "calendars",
@@ -83,20 +80,27 @@ async def in_the_way(store: Store, wanted: Claim, *, ignoring: ObjectId | None =
 
 
 async def held_in_the_past(store: Store, wanted: Claim) -> bool:
-    """L3 where the calendar has forgotten: whether another service session of the expert had these past minutes."""
-    held = await store.find_one(
+    """L3 where the calendar has forgotten: whether another service session of the expert had these past minutes.
+
+    Asked after the claim: what came at the same time is still in the calendar, what is older is found here.
+    """
+    reach = _LONGEST + 2 * _WIDEST_BUFFER
+    held = await store.find(
         "read past",
         "service_sessions",
         {
             "expertId": wanted.expert_id,
-            "startsAt": {"$lt": wanted.until, "$gt": wanted.from_ - _LONGEST},
-            "endsAt": {"$gt": wanted.from_},
+            "startsAt": {"$lt": wanted.until + _WIDEST_BUFFER, "$gt": wanted.from_ - reach},
             "status": {"$in": ["scheduled", "in_progress", "completed"]},
             "_id": {"$ne": wanted.service_session_id},
         },
-        {"_id": 1},
+        {"startsAt": 1, "endsAt": 1, "bufferBefore": 1, "bufferAfter": 1},
     )
-    return held is not None
+    return any(
+        event["startsAt"] - timedelta(minutes=event.get("bufferBefore", 0)) < wanted.until
+        and event["endsAt"] + timedelta(minutes=event.get("bufferAfter", 0)) > wanted.from_
+        for event in held
+    )
 
 
 async def release(store: Store, expert_id: ObjectId, claim_id: ObjectId) -> None:
@@ -117,6 +121,7 @@ def service_session(session: Mapping[str, Any], client_id: ObjectId) -> Document
         "sessionType": "individual",
         "visibility": "private",
         **{name: session[name] for name in _COPIED if name in session},
+        **{name: minutes for name in _BUFFERS if (minutes := (session.get("policy") or {}).get(name))},
         "maxParticipants": 1,
         "currentParticipants": len(seats),
         "seats": seats,
@@ -125,6 +130,7 @@ def service_session(session: Mapping[str, Any], client_id: ObjectId) -> Document
     }
 
 
+_BUFFERS = ("bufferBefore", "bufferAfter")
 _COPIED = ("expertId", "serviceId", "title", "startsAt", "endsAt", "timezone")
 _LISTED = (
     "sessionId",

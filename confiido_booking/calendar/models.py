@@ -60,6 +60,8 @@ class ServiceSession(Document):
     timezone: str | None = None
     actual_starts_at: Instant | None = None
     actual_ends_at: Instant | None = None
+    buffer_before: int | None = None  # minutes, as booked
+    buffer_after: int | None = None
     max_participants: int = 1
     current_participants: int = 0
     seats: list[Seat] = Field(default_factory=list)

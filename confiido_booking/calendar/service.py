@@ -15,7 +15,7 @@ from confiido_booking import times
 from confiido_booking.actors import Actor
 from confiido_booking.bookings.healing import YOUNG
 from confiido_booking.bookings.rules import is_lapsed, text
-from confiido_booking.calendar import slots
+from confiido_booking.calendar import claims, slots
 from confiido_booking.calendar.availability import (
     MAX_EXCEPTIONS,
     MAX_PERIODS,
@@ -185,7 +185,7 @@ class Calendars:
                 "reason": note,
             }
         )
-        past = {"busy": {"until": {"$lte": now}}}
+        past = {"busy": {"until": {"$lte": now - claims.CLOCK_SLACK}}}
         await self.store.update("drop past", "calendars", {"_id": whose.id}, {"$pull": past})
         room = {"_id": whose.id, "busy.claimId": {"$ne": entry.claim_id}, f"busy.{MAX_BUSY - 1}": {"$exists": False}}
         pushed = await self.store.update("block", "calendars", room, {"$push": {"busy": to_mongo(entry)}})
@@ -220,11 +220,12 @@ class Calendars:
         duration: int,
         *,
         exclude_session: str | ObjectId | None = None,
+        actor: Actor | None = None,
     ) -> list[Slot]:
         """Where a session of ``duration`` minutes fits into the hours of a day of the expert's zone, on quarter hours.
 
         ``available`` says whether booking accepts it now: a lapsed hold is free, and so are the minutes of
-        ``exclude_session``, the session that is to be moved. Empty for an expert who set no hours or is not active.
+        ``exclude_session``, the session that is to be moved, if it is the ``actor``'s to see. Empty for an expert who set no hours or is not active.
 
         Raises:
             NotFound: ``expert_not_found``; Invalid: a day or duration out of range, a session id that is none.
@@ -237,7 +238,9 @@ class Calendars:
         if not expert.is_active or expert.availability is None:
             return []
         now = self.clock()
-        taken, policy = await self._taken(expert, _reach(expert, day, duration, moved), moved, now)
+        sees_all = actor is None or actor.is_staff or actor.id == expert.user_id
+        whose = None if sees_all or actor is None else actor.id
+        taken, policy = await self._taken(expert, _reach(expert, day, duration, moved), moved, now, whose)
         if policy is not None:  # a move keeps the buffers the session was booked with
             buffers = {"buffer_before": policy.get("bufferBefore", 0), "buffer_after": policy.get("bufferAfter", 0)}
             expert = expert.model_copy(update=buffers)
@@ -280,7 +283,7 @@ class Calendars:
         return busy
 
     async def _taken(
-        self, expert: Expert, near: Span, moved: ObjectId | None, now: datetime
+        self, expert: Expert, near: Span, moved: ObjectId | None, now: datetime, whose: ObjectId | None = None
     ) -> tuple[list[Span], Document | None]:
         """The expert's taken minutes near a day, and the policy of the session that is to be moved.
 
@@ -300,7 +303,8 @@ class Calendars:
         policy: Document | None = None
         for entry in entries:
             session = sessions.get(entry["claimId"], {})
-            if moved is not None and moved in (entry.get("sessionId"), session.get("_id")):
+            is_theirs = whose is None or entry.get("clientId") == whose
+            if moved is not None and is_theirs and moved in (entry.get("sessionId"), session.get("_id")):
                 policy = session.get("policy", policy)
             elif entry["owner"] != "session" or _stands(entry["claimId"], session, now):
                 taken.append(Span(entry["from"], entry["until"]))

@@ -32,13 +32,17 @@ class _Options(TypedDict):
     access_log: bool
     log_config: None
     server_header: bool
+    proxy_headers: bool
 
 
 def serve(*, host: str, port: int, processes: int, with_demo: bool, with_worker: bool) -> None:
     """Serve until a signal ends it. The worker's chores can be done beside one process only."""
     read_settings()
     _check_port(host, port)
-    options = _Options(host=host, port=port, access_log=False, log_config=None, server_header=False)
+    behind_proxy = "FORWARDED_ALLOW_IPS" in os.environ  # uvicorn's own setting: whose X-Forwarded-For is believed
+    options = _Options(
+        host=host, port=port, access_log=False, log_config=None, server_header=False, proxy_headers=behind_proxy
+    )
     with _engine_and_secret() as settings:
         configure_logs(settings.log_level)
         if processes == 1:

@@ -8,15 +8,16 @@ A command is *repeatable* when a second run after an unknown outcome cannot do m
 and writes whose filter excludes their own effect. Others are repeated only after errors that mean "not done".
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pymongo import AsyncMongoClient, IndexModel, ReturnDocument
+from pymongo import AsyncMongoClient, IndexModel, ReturnDocument, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     ConnectionFailure,
     DuplicateKeyError,
     OperationFailure,
@@ -33,13 +34,14 @@ Update = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 Hook = Callable[[str], Awaitable[None]]
 
 _WRITE_CONFLICT, _DEADLOCK = 112, 16908292
-_DUPLICATE = (11000, 11001)
+_DUPLICATE = frozenset({11000, 11001})
 _INDEX_CONFLICT = (85, 86)
 # FerretDB answers 1 (internal error) while its PostgreSQL is away; the others are a server that steps down or stops.
 _SERVER_IN_TROUBLE = frozenset({1, 6, 7, 89, 91, 189, 10107, 11600, 11602, 13435, 13436})
 # FerretDB tells a deadlock of PostgreSQL by code 1 as well; mongoeco has no code for a locked file.
 _NOT_DONE = ("deadlock detected", "database is locked")
 RETRY_SECONDS = 8.0
+WALK_BATCH = 200
 
 
 class Duplicate(Exception):
@@ -82,7 +84,7 @@ class Store:
         except DuplicateKeyError as error:
             raise Duplicate(str(error)) from error
         except OperationFailure as error:
-            if error.code in _DUPLICATE or "exclusion constraint" in str(error):
+            if _codes(error) & _DUPLICATE or "exclusion constraint" in str(error):
                 raise Duplicate(str(error)) from error
             if _is_transient(error, True) or error.code in _SERVER_IN_TROUBLE:
                 raise Unavailable() from error
@@ -116,6 +118,18 @@ class Store:
 
         return await self.run(step, command)
 
+    async def walk(self, collection: str, query: Filter, projection: Filter | None = None) -> AsyncIterator[Document]:
+        """Every document that matches, in batches by ``_id``, so that nothing large is held."""
+        last: Any = None
+        while True:
+            after = {"$and": [query, {"_id": {"$gt": last}}]} if last is not None else query
+            batch = await self.find("walk", collection, after, projection, sort=[("_id", 1)], limit=WALK_BATCH)
+            for document in batch:
+                yield document
+            if len(batch) < WALK_BATCH:
+                return
+            last = batch[-1]["_id"]
+
     async def aggregate(self, step: str, collection: str, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
         async def command() -> list[Document]:
             cursor = await self.collection(collection).aggregate(pipeline)
@@ -145,6 +159,10 @@ class Store:
             step, lambda: self.collection(collection).update_one(query, update, upsert=upsert), repeatable=repeatable
         )
         return bool(result.matched_count) or result.upserted_id is not None
+
+    async def update_each(self, step: str, collection: str, writes: Sequence[UpdateOne]) -> None:
+        """Many updates in one command, each with its guard in its filter. Raises Duplicate once all were tried."""
+        await self.run(step, lambda: self.collection(collection).bulk_write(writes, ordered=False))
 
     async def find_and_update(
         self,
@@ -193,9 +211,15 @@ class Store:
         return bool(result.deleted_count)
 
 
+def _codes(error: OperationFailure) -> set[int]:
+    """The code of a failed command, or of each write that failed in a bulk."""
+    failures = (error.details or {}).get("writeErrors", []) if isinstance(error, BulkWriteError) else []
+    return {code for code in [error.code, *(failure.get("code") for failure in failures)] if code is not None}
+
+
 def _is_transient(error: BaseException, repeatable: bool) -> bool:
     if isinstance(error, OperationFailure) and (
-        error.code in (_WRITE_CONFLICT, _DEADLOCK) or any(told in str(error) for told in _NOT_DONE)
+        _codes(error) & {_WRITE_CONFLICT, _DEADLOCK} or any(told in str(error) for told in _NOT_DONE)
     ):
         return True  # the server says: not done
     if isinstance(error, PyMongoError) and error.has_error_label("TransientTransactionError"):

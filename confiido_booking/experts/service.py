@@ -1,8 +1,10 @@
 """Experts: who can be booked, found by any of their three names."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from typing import Annotated, Literal
 
 from bson import ObjectId
@@ -60,7 +62,7 @@ class ExpertInput(_Input):
     horizon: Annotated[int, Field(ge=0, le=3650, strict=True)] | None = None
     payment: Literal["upfront", "later"] | None = None
     cancellation_policy: CancellationPolicy | None = None
-    meeting_link: Annotated[str, Field(max_length=2000)] | None = None
+    meeting_link: Annotated[str, Field(max_length=2000, pattern=r"^https?://[^\s<>\"]+$")] | None = None
     is_active: bool | None = None
 
 
@@ -96,9 +98,15 @@ class Experts:
         if "userId" in fields and await self._find({"userId": fields["userId"]}):
             raise Conflict("This user is an expert already", code="expert_exists")
         now = self.clock()
-        made: Document = {"_id": ObjectId(), "timezone": self.settings.timezone, "createdAt": now, "updatedAt": now}
+        made: Document = {
+            "_id": _id_for(profile.user_id),
+            "timezone": self.settings.timezone,
+            "createdAt": now,
+            "updatedAt": now,
+        }
         expert = _expert({**made, **fields})
-        await self.store.insert("insert calendar", "calendars", {"_id": made["_id"], "busy": []})
+        with suppress(Duplicate):  # of an earlier try
+            await self.store.insert("insert calendar", "calendars", {"_id": made["_id"], "busy": []})
         try:
             await self.store.insert("insert expert", "experts", to_mongo(expert))
         except Duplicate:
@@ -231,6 +239,11 @@ def expert_input(fields: Document) -> ExpertInput:
     except ValidationError as error:
         errors = [FieldError(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_input=False)]
         raise Invalid(errors=errors) from None
+
+
+def _id_for(user_id: ObjectId | None) -> ObjectId:
+    """The id of a user's profile follows from the user's, so that two creations at once make one."""
+    return ObjectId() if user_id is None else ObjectId(sha256(b"expert" + user_id.binary).digest()[:12])
 
 
 def _expert(document: Document) -> Expert:
