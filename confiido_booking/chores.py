@@ -13,6 +13,7 @@ from datetime import timedelta
 from bson import ObjectId
 
 from confiido_booking.actors import Actor
+from confiido_booking.billing.service import Invoices
 from confiido_booking.bookings import transitions
 from confiido_booking.bookings.archive import Archive
 from confiido_booking.bookings.context import Context
@@ -33,6 +34,7 @@ class Chores:
 
     context: Context
     archive: Archive
+    invoices: Invoices
 
     async def once(self) -> dict[str, int]:
         """Do all that is due. How many of each."""
@@ -40,6 +42,7 @@ class Chores:
             "expired": await _exhausted(self.expire_holds),
             "completed": await _exhausted(self.complete_ended),
             "healed": await self.heal_recent(),
+            "settled": await self.invoices.settle(),
             "archived": await self.archive_history(),
             "pruned": await self.prune_fences(),
         }
@@ -53,6 +56,7 @@ class Chores:
             await _exhausted(self.complete_ended)
             if turn % max(1, round(60 / seconds)) == 0:
                 await self.heal_recent()
+                await self.invoices.settle()
             if turn % max(1, round(3600 / seconds)) == 0:
                 await self.archive_history()
                 await self.prune_fences()

@@ -115,6 +115,7 @@ class Confiido:
         experts = Experts(store, settings, clock)
         calendar = Calendars(store, clock, experts)
         context = Context(store, settings, clock, experts, calendar)
+        invoices = Invoices(context)
         return cls(
             store=store,
             settings=settings,
@@ -122,10 +123,10 @@ class Confiido:
             experts=experts,
             calendar=calendar,
             bookings=Bookings(context),
-            invoices=Invoices(context),
+            invoices=invoices,
             idempotency=IdempotencyKeys(store, clock),
             doctor=Doctor(context),
-            chores=Chores(context, Archive(store)),
+            chores=Chores(context, Archive(store), invoices),
         )
 
     async def ensure_indexes(self) -> list[str]:
