@@ -225,7 +225,8 @@ class Calendars:
         """Where a session of ``duration`` minutes fits into the hours of a day of the expert's zone, on quarter hours.
 
         ``available`` says whether booking accepts it now: a lapsed hold is free, and so are the minutes of
-        ``exclude_session``, the session that is to be moved, if it is the ``actor``'s to see. Empty for an expert who set no hours or is not active.
+        ``exclude_session``, the session that is to be moved, if it is the ``actor``'s to see. Empty for an expert who
+        set no hours or is not active.
 
         Raises:
             NotFound: ``expert_not_found``; Invalid: a day or duration out of range, a session id that is none.
