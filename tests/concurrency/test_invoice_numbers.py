@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import count
 
 import pytest
+from bson import Decimal128
 
 from confiido_booking import Actor, Confiido, Expert
 from confiido_booking.billing import rules
@@ -334,3 +335,20 @@ async def test_a_session_named_by_a_dead_invoice_is_free_for_the_next(
     assert at_once == "already_invoiced"
     assert stated.invoice.number == "INV-2026-000001"
     assert await at_rest(confiido, clock) == []
+
+
+async def test_a_price_that_changes_meanwhile_is_not_billed_as_it_was(
+    confiido: Confiido, grace: Expert, clock: Clock
+) -> None:
+    session = await confirmed(confiido, grace)
+    async with processes(confiido, "sleeping") as (sleeping,):
+        await sleeping.start(of_sessions(sleeping.confiido, session))
+        await sleeping.run_to_step("invoice")
+        cheaper = {"$set": {"sessions.0.price": Decimal128("15.00")}}
+        await confiido.store.update("patch", "bookings", {"_id": session.booking_id}, cheaper)
+        how = await sleeping.finish()
+
+    stated = await of_sessions(confiido, session)
+
+    assert how == "try_again"
+    assert (stated.invoice.number, str(stated.invoice.total)) == ("INV-2026-000001", "15.00")
