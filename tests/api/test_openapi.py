@@ -37,7 +37,7 @@ CHECKS = [
 ]
 MOST_SUCCEED = {"client": 10, "admin": 15}
 EXAMPLES = hypothesis.settings(
-    max_examples=6,
+    max_examples=5,
     derandomize=True,
     database=None,
     deadline=None,

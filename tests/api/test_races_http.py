@@ -2,19 +2,19 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from confiido_booking import Actor, Confiido, Expert
 from confiido_booking.times import utc_now
-from tests.api.server import serving, token
-from tests.builders import Clock, a_client, an_admin, an_expert, make_expert
+from tests.api.server import Server, serving, token
+from tests.builders import Clock, a_client, an_admin, an_expert, make_expert, with_database
 from tests.laws.check import check_laws
 
 CALLERS = 50
@@ -46,10 +46,22 @@ def clock() -> Clock:
     return Clock(utc_now())
 
 
+@pytest.fixture(scope="module")
+def database_name() -> str:
+    """One for all tests here, which is emptied after each."""
+    return f"confiido_test_{uuid4().hex}"
+
+
+@pytest.fixture(scope="module")
+def servers(server_uri: str, database_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    with ExitStack() as stack:
+        folder, uri = tmp_path_factory.mktemp("servers"), with_database(server_uri, database_name)
+        yield [stack.enter_context(serving(folder, uri)) for _ in range(2)]
+
+
 @pytest.fixture
-async def pair(confiido: Confiido, uri: str, tmp_path: Path) -> AsyncIterator[Pair]:
+async def pair(confiido: Confiido, servers: list[Server]) -> AsyncIterator[Pair]:
     async with AsyncExitStack() as stack:
-        servers = [stack.enter_context(serving(tmp_path, uri)) for _ in range(2)]
         limits = httpx.Limits(max_connections=CALLERS)
         one, other = [
             await stack.enter_async_context(httpx.AsyncClient(base_url=server.base, timeout=60, limits=limits))
