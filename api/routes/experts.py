@@ -9,6 +9,7 @@ from api import render
 from api.door import Asking, Writing, router
 from api.envelope import Answer, success
 from api.schemas import READS, WRITES, Succeeded, WireId, refusals
+from confiido_booking.errors import NotAllowed
 from confiido_booking.experts.models import Expert
 from confiido_booking.experts.service import ExpertInput
 
@@ -74,6 +75,8 @@ async def create_expert(writer: Writing, profile: ExpertInput) -> Answer:
 async def change_expert(
     writer: Writing, expert_id: Annotated[WireId, Path(alias="expertId")], changes: ExpertInput
 ) -> Answer:
+    if not writer.actor.is_staff:
+        raise NotAllowed("Only an administrator can change another's profile")
     expert = await writer.confiido.experts.update(expert_id, actor=writer.actor, changes=changes)
     return _one(expert, "Expert updated successfully")
 

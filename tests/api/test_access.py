@@ -185,7 +185,7 @@ ROWS = [
     Row("POST /api/admin/experts", (403, 403, 403, 403, 201, 201), PROFILE | {"userId": "{nobody}"}),
     Row(
         "PUT /api/admin/experts/{expertId}",
-        (403, 403, 200, 403, 200, 200), {"title": "Mentor"}, "/api/admin/experts/{grace}",
+        (403, 403, 403, 403, 200, 200), {"title": "Mentor"}, "/api/admin/experts/{grace}",
     ),
     # Operations
     *(Row(f"GET {path}", ANYBODY, nobody=200) for path in ("/health/live", "/health/ready", "/metrics")),
