@@ -185,7 +185,8 @@ class Calendars:
                 "reason": note,
             }
         )
-        past = {"busy": {"until": {"$lte": now - claims.CLOCK_SLACK}}}
+        long_ago = {"$lte": now - claims.CLOCK_SLACK}
+        past = {"busy": {"until": long_ago, "claimedAt": long_ago}}
         await self.store.update("drop past", "calendars", {"_id": whose.id}, {"$pull": past})
         room = {"_id": whose.id, "busy.claimId": {"$ne": entry.claim_id}, f"busy.{MAX_BUSY - 1}": {"$exists": False}}
         pushed = await self.store.update("block", "calendars", room, {"$push": {"busy": to_mongo(entry)}})

@@ -55,6 +55,28 @@ async def test_a_start_just_past_is_refused_over_a_session_the_calendar_has_forg
     assert calendar["busy"] == []
 
 
+async def test_past_minutes_claimed_just_now_stay_claimed_whoever_tidies_up(
+    confiido: Confiido, store: Store, clock: Clock
+) -> None:
+    grace = await make_expert(confiido)
+    clock.now = NOON + timedelta(hours=2)
+    refused = []
+
+    async def others_come(step: str) -> None:
+        if step == "insert service session":
+            store.hook = None
+            await book_for(confiido, a_client(), grace, NOON - timedelta(hours=1))
+            await confiido.calendar.block(an_expert(grace), NOON + timedelta(hours=5), NOON + timedelta(hours=6))
+            with pytest.raises(SlotTaken) as error:
+                await book_for(confiido, a_client(), grace, NOON)
+            refused.append(error.value.code)
+
+    store.hook = others_come
+    await book_for(confiido, a_client(), grace, NOON)
+
+    assert refused == ["slot_taken"]
+
+
 async def test_of_three_who_book_one_past_time_at_once_one_wins(confiido: Confiido, clock: Clock) -> None:
     grace = await make_expert(confiido)
     clock.now = NOON + timedelta(hours=2)
