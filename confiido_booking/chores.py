@@ -6,9 +6,10 @@ its filter.
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from bson import ObjectId
 
@@ -39,8 +40,8 @@ class Chores:
     async def once(self) -> dict[str, int]:
         """Do all that is due. How many of each."""
         return {
-            "expired": await _exhausted(self.expire_holds),
-            "completed": await _exhausted(self.complete_ended),
+            "expired": await self.expire_holds(),
+            "completed": await self.complete_ended(),
             "healed": await self.heal_recent(),
             "settled": await self.invoices.settle(),
             "archived": await self.archive_history(),
@@ -52,8 +53,8 @@ class Chores:
         read much, so they run once an hour."""
         seconds = self.context.settings.worker_interval_seconds
         for turn in itertools.count():
-            await _exhausted(self.expire_holds)
-            await _exhausted(self.complete_ended)
+            await self.expire_holds()
+            await self.complete_ended()
             if turn % max(1, round(60 / seconds)) == 0:
                 await self.heal_recent()
                 await self.invoices.settle()
@@ -64,14 +65,12 @@ class Chores:
 
     async def expire_holds(self) -> int:
         now = self.context.clock()
+
+        async def expire(booking_id: ObjectId, session_id: ObjectId) -> bool:
+            return await self.context.healing.expire(booking_id, session_id, now) is not None
+
         query = {"listing.status": "pending", "listing.timeoutAt": {"$lte": now}}
-        due = await self.context.store.find("find holds", "service_sessions", query, {"listing": 1}, limit=BATCH)
-        expired = 0
-        for entry in due:
-            booking_id = await self._booking_id(entry["listing"]["clientId"])
-            if booking_id and await self.context.healing.expire(booking_id, entry["listing"]["sessionId"], now):
-                expired += 1
-        return expired
+        return await self._each("find holds", query, expire)
 
     async def complete_ended(self) -> int:
         """Confirmed sessions that ended ``complete_after_hours`` ago; off where that is unset."""
@@ -79,21 +78,38 @@ class Chores:
         if hours is None:
             return 0
         now = self.context.clock()
-        cutoff = now - timedelta(hours=hours)
-        query = {"listing.status": "confirmed", "startsAt": {"$lte": cutoff}, "endsAt": {"$lte": cutoff}}
-        due = await self.context.store.find("find ended", "service_sessions", query, {"listing": 1}, limit=BATCH)
-        completed = 0
-        for entry in due:
-            booking_id = await self._booking_id(entry["listing"]["clientId"])
-            if booking_id is None:
-                continue
+
+        async def complete(booking_id: ObjectId, session_id: ObjectId) -> bool:
             command = Command(action="complete", actor=Actor.system(), now=now)
             try:
-                await transitions.complete(self.context, booking_id, entry["listing"]["sessionId"], command, View.HEAD)
+                await transitions.complete(self.context, booking_id, session_id, command, View.HEAD)
             except (Conflict, NotFound):
-                continue  # somebody cancelled or completed it meanwhile
-            completed += 1
-        return completed
+                return False  # somebody cancelled or completed it meanwhile
+            return True
+
+        cutoff = now - timedelta(hours=hours)
+        query = {"listing.status": "confirmed", "startsAt": {"$lte": cutoff}, "endsAt": {"$lte": cutoff}}
+        return await self._each("find ended", query, complete)
+
+    async def _each(
+        self, step: str, query: Mapping[str, Any], do: Callable[[ObjectId, ObjectId], Awaitable[bool]]
+    ) -> int:
+        """Do it to the session of every entry that matches, batch after batch. How many it could be done to.
+
+        What it cannot be done to, because the entry lags behind its booking, is passed over.
+        """
+        done, passed = 0, list[ObjectId]()
+        while True:
+            left = {**query, "_id": {"$nin": passed}} if passed else query
+            due = await self.context.store.find(step, "service_sessions", left, {"listing": 1}, limit=BATCH)
+            for entry in due:
+                booking_id = await self._booking_id(entry["listing"]["clientId"])
+                if booking_id is not None and await do(booking_id, entry["listing"]["sessionId"]):
+                    done += 1
+                else:
+                    passed.append(entry["_id"])
+            if len(due) < BATCH:
+                return done
 
     async def heal_recent(self) -> int:
         """Half-done commands of the last hours: claims nothing stands on, service sessions that lag behind."""
@@ -131,11 +147,3 @@ class Chores:
     async def _booking_id(self, client_id: ObjectId) -> ObjectId | None:
         found = await self.context.store.find_one("find booking", "bookings", {"clientId": client_id}, {"_id": 1})
         return found["_id"] if found else None
-
-
-async def _exhausted(chore: Callable[[], Awaitable[int]]) -> int:
-    """Batch after batch, until one finds nothing it could do."""
-    total = 0
-    while done := await chore():
-        total += done
-    return total

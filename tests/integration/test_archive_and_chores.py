@@ -151,3 +151,24 @@ async def test_the_archive_reaches_bookings_behind_those_that_never_qualify(
 
     assert went == 1
     assert [copy["clientId"] for copy in await archived(store)] == [last.id]
+
+
+async def test_the_worker_gets_past_entries_it_can_do_nothing_about(
+    confiido: Confiido, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chores_module, "BATCH", 2)
+    settings = confiido.settings.model_copy(update={"complete_after_hours": 1})
+    worker = Confiido.over(store, settings, clock)
+    grace = await make_expert(confiido)
+    for hours in range(4):
+        held = await book(confiido, a_client(), grace, NOON + timedelta(hours=hours))
+        standing = await book(confiido, a_client(), grace, NOON + timedelta(hours=hours, minutes=30))
+        await confiido.bookings.confirm(standing.booking_id, standing.session_id, actor=an_admin())
+        if hours < 2:  # their bookings are gone, as after a half restored backup
+            gone = [held.booking_id, standing.booking_id]
+            await store.collection("bookings").delete_many({"_id": {"$in": gone}})
+    clock.now = NOON + timedelta(days=1)
+
+    done = await worker.chores.once()
+
+    assert (done["expired"], done["completed"]) == (2, 2)
