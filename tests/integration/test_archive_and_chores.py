@@ -74,6 +74,22 @@ async def test_an_older_copy_that_comes_while_the_archive_looks_does_not_stay(
     assert copy["version"] == copy["session"]["version"] == done.session.version
 
 
+async def test_a_newer_copy_in_the_archive_stays(confiido: Confiido, store: Store, clock: Clock) -> None:
+    ada = a_client()
+    done = await completed(confiido, ada, await make_expert(confiido))
+    assert ada.id is not None
+    newer = {**done.raw_session, "version": done.session.version + 1}
+    await store.collection("booking_archive").insert_one(
+        {"_id": done.session_id, "clientId": ada.id, "version": newer["version"], "session": newer}
+    )
+    clock.now = NOON + timedelta(days=2)
+
+    await Archive(store).client(ada.id, now=clock(), older_than=NO_AGE)
+
+    (copy,) = await archived(store)
+    assert copy["version"] == copy["session"]["version"] == newer["version"]
+
+
 async def test_an_unpaid_completed_session_waits_a_year_for_its_money(
     confiido: Confiido, store: Store, clock: Clock
 ) -> None:
