@@ -76,7 +76,7 @@ class _Round:
     sessions: int = 0
 
     def report(self) -> Report:
-        return Report(findings=self.findings, due=len(self.holds), bookings=self.bookings, sessions=self.sessions)
+        return Report(findings=self.in_order(), due=len(self.holds), bookings=self.bookings, sessions=self.sessions)
 
     def in_order(self) -> list[Finding]:
         """The findings in PROTOCOL's order of repair."""

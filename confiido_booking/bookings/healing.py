@@ -86,7 +86,7 @@ class Healing:
         standing = next((session for session in sessions if session.get("claimId") == claim_id), None)
         if standing is not None and booking is not None:
             if standing["status"] == "cancelled":
-                await self.drop(standing, client_id)
+                await self.drop({**standing, "expertId": expert_id}, client_id)
                 return True
             if is_lapsed(standing, now):
                 return await self.expire(booking["_id"], standing["sessionId"], now) is not None
