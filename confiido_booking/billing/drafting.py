@@ -11,9 +11,8 @@ from confiido_booking.actors import Actor
 from confiido_booking.billing import rules
 from confiido_booking.billing.models import SERIES, Credit, CreditedLine, Invoice, Kind, Party, Stored
 from confiido_booking.billing.rules import LineWish, TaxWish
-from confiido_booking.bookings import reading as bookings
+from confiido_booking.bookings import finding, totals
 from confiido_booking.bookings import rules as booking_rules
-from confiido_booking.bookings import totals
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.rules import text
 from confiido_booking.database.store import Document
@@ -91,16 +90,16 @@ async def of_sessions(context: Context, terms: Terms, *, session_ids: Sequence[O
 
 async def _sessions(context: Context, session_ids: Sequence[ObjectId], actor: Actor) -> tuple[Document, list[Document]]:
     """The booking and its sessions, in the order asked for; current ones, archived ones where the guard says so."""
-    first = await bookings.find_session(context, session_ids[0], actor)
+    first = await finding.find_session(context, session_ids[0], actor)
     if len(session_ids) == 1:
         return first.document, [first.raw_session]
-    booking = await bookings.get(context, first.booking_id, actor)
+    booking = await finding.get(context, first.booking_id, actor)
     found = []
     for session_id in session_ids:
         own = (s for s in booking["sessions"] if session_id in (s["sessionId"], s.get("_id")))
         session = next(own, None)
         if session is None:
-            elsewhere = await bookings.find_session(context, session_id, actor)
+            elsewhere = await finding.find_session(context, session_id, actor)
             if elsewhere.document["clientId"] != booking["clientId"]:
                 raise Invalid("The sessions are of different clients", code="mixed_clients")
             session = elsewhere.raw_session

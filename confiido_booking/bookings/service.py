@@ -21,7 +21,7 @@ from bson import ObjectId
 
 from confiido_booking.actors import Actor
 from confiido_booking.bookings import book as booking
-from confiido_booking.bookings import moving, reading, rules, transitions
+from confiido_booking.bookings import finding, moving, reading, rules, transitions
 from confiido_booking.bookings.book import Wish
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.guards import Command, fresh_key
@@ -313,16 +313,16 @@ class Bookings:
         Raises:
             NotFound: ``booking_not_found``.
         """
-        return await reading.get(self.context, booking_id, await self.context.experts.identify(actor))
+        return await finding.get(self.context, booking_id, await self.context.experts.identify(actor))
 
     async def of_client(self, client_id: ObjectId, *, actor: Actor) -> Document:
         """As :meth:`get`, by the client's id."""
-        return await reading.of_client(self.context, client_id, await self.context.experts.identify(actor))
+        return await finding.of_client(self.context, client_id, await self.context.experts.identify(actor))
 
     async def find_session(self, session_id: ObjectId, *, actor: Actor, booking_id: ObjectId | None = None) -> Change:
         """One session, current or archived. Raises NotFound ``session_not_found``."""
         actor = await self.context.experts.identify(actor)
-        return await reading.find_session(self.context, session_id, actor, booking_id=booking_id)
+        return await finding.find_session(self.context, session_id, actor, booking_id=booking_id)
 
     @within_deadline
     async def list(
@@ -349,7 +349,7 @@ class Bookings:
         Lapsed ones are expired on the way (FRONTEND 2.6); foreign and unknown ones are passed over.
         """
         actor = await self.context.experts.identify(actor)
-        return await reading.lapsed(self.context, sessions, actor)
+        return await finding.lapsed(self.context, sessions, actor)
 
     async def _command(
         self, action: str, actor: Actor, key: str | None, if_version: int | None, reason: str | None = None

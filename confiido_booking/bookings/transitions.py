@@ -15,10 +15,10 @@ from confiido_booking.actors import Role
 from confiido_booking.bookings import guards, rules
 from confiido_booking.bookings.archive import Archive
 from confiido_booking.bookings.context import BOOKING_NOT_FOUND, CLIENT_IS_BUSY, SESSION_NOT_FOUND, Context
+from confiido_booking.bookings.finding import archived_session
 from confiido_booking.bookings.guards import Command
 from confiido_booking.bookings.healing import SYSTEM_CANCEL
 from confiido_booking.bookings.models import Session
-from confiido_booking.bookings.reading import archived_session
 from confiido_booking.bookings.statuses import PaymentStatus, SessionStatus, TimeoutStatus
 from confiido_booking.bookings.views import Change, View, projection
 from confiido_booking.calendar import claims
