@@ -38,8 +38,9 @@ _DUPLICATE = frozenset({11000, 11001})
 _INDEX_CONFLICT = (85, 86)
 # FerretDB answers 1 (internal error) while its PostgreSQL is away; the others are a server that steps down or stops.
 _SERVER_IN_TROUBLE = frozenset({1, 6, 7, 89, 91, 189, 10107, 11600, 11602, 13435, 13436})
-# FerretDB tells a deadlock of PostgreSQL by code 1 as well; mongoeco has no code for a locked file.
-_NOT_DONE = ("deadlock detected", "database is locked")
+# FerretDB tells by code 1 of a deadlock of PostgreSQL, and of a collection that another command makes at this moment;
+# mongoeco has no code for a locked file.
+_NOT_DONE = ("deadlock detected", "Unable to create the specified collection", "database is locked")
 RETRY_SECONDS = 8.0
 WALK_BATCH = 200
 
