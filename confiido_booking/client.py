@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from beanie import init_beanie
 from pymongo import AsyncMongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConfigurationError, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from confiido_booking.billing.models import INDEXES as INVOICE_INDEXES
@@ -59,7 +59,7 @@ class Confiido:
     doctor: Doctor
     chores: Chores
 
-    _bound: ClassVar[list[tuple[AsyncMongoClient[Document], str]]] = []
+    _bound: ClassVar[list[tuple[str, str]]] = []  # address and database of what is open
 
     @classmethod
     @asynccontextmanager
@@ -77,7 +77,7 @@ class Confiido:
         is refused while the first is open.
 
         Raises:
-            Unavailable: no URI, or no server there.
+            Unavailable: no URI, one that is none (``invalid_uri``), or no server there.
             RuntimeError: another database is open in this process.
         """
         settings = settings or Settings()
@@ -85,29 +85,35 @@ class Confiido:
             if settings.mongodb_uri is None:
                 raise Unavailable("MONGODB_URI is not set")
             uri = settings.mongodb_uri.get_secret_value()
-        name = database or parse_uri(uri, validate=False, warn=True).get("database") or DEFAULT_DATABASE
-        client: AsyncMongoClient[Document] = AsyncMongoClient(
-            uri,
-            document_class=dict,
-            tz_aware=True,
-            serverSelectionTimeoutMS=5000,
-            connectTimeoutMS=5000,
-            socketTimeoutMS=30000,
-            appname="confiido-booking",
-            uuidRepresentation="standard",
-        )
-        if cls._bound and cls._bound[-1][1] != name:
+        try:
+            address = parse_uri(uri, validate=False, warn=True)
+            client: AsyncMongoClient[Document] = AsyncMongoClient(
+                uri,
+                document_class=dict,
+                tz_aware=True,
+                serverSelectionTimeoutMS=5000,
+                connectTimeoutMS=5000,
+                socketTimeoutMS=30000,
+                appname="confiido-booking",
+                uuidRepresentation="standard",
+            )
+        except (ConfigurationError, ValueError) as error:
+            raise Unavailable(f"This is no MongoDB address: {error}", code="invalid_uri") from None
+        name = database or address.get("database") or DEFAULT_DATABASE
+        bound = (uri, name)
+        if cls._bound and cls._bound[-1] != bound:
             await client.close()
             raise RuntimeError(f"This process is connected to the database {cls._bound[-1][1]!r} already")
-        cls._bound.append((client, name))
+        cls._bound.append(bound)
         try:
             try:
                 await init_beanie(database=client[name], document_models=MODELS, skip_indexes=True)
             except PyMongoError as error:
-                raise Unavailable() from error
+                hosts = ", ".join(f"{host}:{port}" if port else host for host, port in address["nodelist"])
+                raise Unavailable(f"No server answers at {hosts}") from error
             yield cls.over(Store(client, name), settings, clock)
         finally:
-            cls._bound.remove((client, name))
+            cls._bound.remove(bound)
             await client.close()
 
     @classmethod

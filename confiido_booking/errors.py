@@ -119,9 +119,7 @@ class TransitionRefused(Conflict):
     code = "transition_refused"
 
     def __init__(self, action: str, status: str, sentence: str | None = None, code: str | None = None) -> None:
-        super().__init__(
-            sentence or f"A session that is {status} cannot be {action}", code=code, details={"status": status}
-        )
+        super().__init__(sentence or _refused(action, status), code=code, details={"status": status})
         self.action = action
         self.status = status
 
@@ -143,6 +141,10 @@ class TooManyRequests(BookingError):
 class Unavailable(BookingError):
     code = "store_unavailable"
     sentence = "Service temporarily unavailable"
+
+
+def _refused(action: str, status: str) -> str:
+    return f"The session is {status} already" if action == status else f"A session that is {status} cannot be {action}"
 
 
 def iso(moment: datetime) -> str:

@@ -155,7 +155,10 @@ def indexes() -> None:
 def show_settings() -> None:
     """List every setting: what it is called in the environment, its default, its value now."""
     settings = read_settings()
-    table = Table("Setting", "Default", "Now", "What it does")
+    table = Table()
+    table.add_column("Setting", no_wrap=True)
+    for heading in ("Default", "Now", "What it does"):
+        table.add_column(heading, overflow="fold")
     for field, about in Settings.model_fields.items():
         value = getattr(settings, field)
         now = "(set)" if isinstance(value, SecretStr) else _shown(value)

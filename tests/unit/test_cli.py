@@ -1,6 +1,9 @@
 """The ``confiido`` command, as a shell sees it: what it prints, and its exit code."""
 
+import os
 import socket
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -137,6 +140,28 @@ def test_serve_refuses_a_taken_port_with_one_sentence(confiido: Command, tmp_pat
 
     assert refused.returncode == 2
     assert refused.stderr == f"confiido: Cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_a_wrong_address_is_one_sentence(confiido: Command) -> None:
+    refused = confiido("doctor", MONGODB_URI="localhost")
+
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("confiido: This is no MongoDB address: Invalid URI scheme")
+
+
+def test_an_absent_server_is_named_in_one_sentence_without_the_password() -> None:
+    asked = [sys.executable, "-c", "from confiido_booking.cli import main; main(['doctor'])"]
+    environment = os.environ | {"MONGODB_URI": "mongodb://me:hush@127.0.0.1:1/x?serverSelectionTimeoutMS=200"}
+
+    refused = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (refused.returncode, refused.stderr) == (2, "confiido: No server answers at 127.0.0.1:1\n")
+
+
+def test_settings_shows_whole_names_in_a_narrow_terminal(confiido: Command) -> None:
+    shown = confiido("settings", COLUMNS="80")
+
+    assert "CONFIIDO_TRUST_CLIENT_PAYMENTS" in shown.stdout
 
 
 def test_settings_lists_every_variable_and_no_secret(confiido: Command, tmp_path: Path) -> None:
