@@ -34,6 +34,7 @@ Update = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 Hook = Callable[[str], Awaitable[None]]
 
 _WRITE_CONFLICT, _DEADLOCK = 112, 16908292
+_NAMESPACE_NOT_FOUND = 26  # FerretDB, of a collection that is being made while others are made or dropped
 _DUPLICATE = frozenset({11000, 11001})
 _INDEX_CONFLICT = (85, 86)
 # FerretDB answers 1 (internal error) while its PostgreSQL is away; the others are a server that steps down or stops.
@@ -220,7 +221,8 @@ def _codes(error: OperationFailure) -> set[int]:
 
 def _is_transient(error: BaseException, repeatable: bool) -> bool:
     if isinstance(error, OperationFailure) and (
-        _codes(error) & {_WRITE_CONFLICT, _DEADLOCK} or any(told in str(error) for told in _NOT_DONE)
+        _codes(error) & {_WRITE_CONFLICT, _DEADLOCK, _NAMESPACE_NOT_FOUND}
+        or any(told in str(error) for told in _NOT_DONE)
     ):
         return True  # the server says: not done
     if isinstance(error, PyMongoError) and error.has_error_label("TransientTransactionError"):
