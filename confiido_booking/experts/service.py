@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Annotated, Literal
 
 from bson import ObjectId
-from pydantic import BaseModel, ConfigDict, EmailStr, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, EmailStr, Field
 from pydantic.alias_generators import to_camel
 
 from confiido_booking import money, times
@@ -230,15 +230,6 @@ def offer(expert: Expert, session_type: str, duration: int) -> SessionType:
     raise Invalid(
         "Selected session type and duration is not available for this expert", code="session_type_not_offered"
     )
-
-
-def expert_input(fields: Document) -> ExpertInput:
-    """An ``ExpertInput`` from a mapping, its errors told as :class:`Invalid`."""
-    try:
-        return ExpertInput.model_validate(fields)
-    except ValidationError as error:
-        errors = [FieldError(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_input=False)]
-        raise Invalid(errors=errors) from None
 
 
 def _id_for(user_id: ObjectId | None) -> ObjectId:
