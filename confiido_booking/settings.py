@@ -57,6 +57,29 @@ class Settings(BaseSettings):
         "", max_length=500, description="Where clients reach the marketplace; pay links start there"
     )
 
+    auto_refund: bool = Field(False, description="The worker pays back what a cancellation left due")
+    razorpay_key_id: str | None = Field(None, description="Razorpay: key id; unset: Razorpay is not offered")
+    razorpay_key_secret: SecretStr | None = Field(None, description="Razorpay: key secret")
+    razorpay_webhook_secret: SecretStr | None = Field(None, description="Razorpay: secret of its webhooks")
+    razorpay_base_url: str | None = Field(None, description="Razorpay: another address than its own")
+    stripe_secret_key: SecretStr | None = Field(None, description="Stripe: secret key; unset: Stripe is not offered")
+    stripe_webhook_secret: SecretStr | None = Field(None, description="Stripe: signing secret of its webhooks")
+    stripe_base_url: str | None = Field(None, description="Stripe: another address than its own")
+
+    smtp_url: SecretStr | None = Field(
+        None, description="Mail server, smtp://user:password@host:port or smtps://; unset: no mail is sent"
+    )
+    mail_from: str = Field("", max_length=320, description="Sender of the mail, 'Name <address>'")
+    mail_templates: Path | None = Field(None, description="Folder whose templates take the place of the built-in ones")
+    webhook_allow_private: bool = Field(False, description="Outgoing webhooks may go to loopback and private addresses")
+
+    livekit_url: str | None = Field(None, description="LiveKit: address of the server")
+    livekit_api_key: str | None = Field(None, description="LiveKit: API key; unset: no rooms, no attendance")
+    livekit_api_secret: SecretStr | None = Field(None, description="LiveKit: API secret")
+    no_show_after_minutes: float = Field(
+        60, ge=0, le=525600, description="Minutes after the end until who did not come is marked as a no-show"
+    )
+
     jwt_secret: SecretStr | None = Field(None, description="HS256 secret of the tokens, at least 32 characters")
     jwks_url: str | None = Field(None, description="Where RS256/ES256 keys are published")
     jwt_audience: str | None = Field(None, description="Required 'aud' of a token, where set")
