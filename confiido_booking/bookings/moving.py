@@ -3,7 +3,6 @@
 The new minutes are claimed first, then the session moves onto the new claim, then the old claim goes.
 """
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,9 +10,10 @@ from bson import ObjectId
 
 from confiido_booking.actors import Role
 from confiido_booking.bookings import guards, rules
-from confiido_booking.bookings.book import claim_of, take
-from confiido_booking.bookings.context import CLIENT_IS_BUSY, Context, wall_fields
+from confiido_booking.bookings.book import claim_of
+from confiido_booking.bookings.context import Context, wall_fields
 from confiido_booking.bookings.guards import Command
+from confiido_booking.bookings.placing import place
 from confiido_booking.bookings.statuses import SessionStatus
 from confiido_booking.bookings.transitions import (
     CLOSED_REQUEST,
@@ -21,14 +21,13 @@ from confiido_booking.bookings.transitions import (
     Plan,
     check_role,
     explain,
-    make_room,
     transition,
 )
-from confiido_booking.bookings.views import Change, View, When, projection
+from confiido_booking.bookings.views import Change, View, When
 from confiido_booking.calendar import claims
 from confiido_booking.calendar import rules as calendar_rules
 from confiido_booking.database.store import Document
-from confiido_booking.errors import ClientBusy, Conflict, Invalid, SlotTaken, TransitionRefused
+from confiido_booking.errors import Conflict, Invalid, TransitionRefused
 from confiido_booking.ids import new_claim_id
 
 MAX_MOVES = 20  # of rescheduleHistory that a session keeps
@@ -38,12 +37,13 @@ async def reschedule(
     context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View, when: When
 ) -> Change:
     """Move the session to another time, in place: the ``sessionId`` stays."""
-    found = await _own(context, booking_id, session_id, command)
-    if isinstance(found, Change):
-        return found
-    session = found.session
-    starts_at, zone = context.start_of(when, session["timezone"])
-    return await _moved(context, found, command, view, starts_at, zone, CLOSED_REQUEST)
+
+    async def planned(found: Found) -> Plan:
+        _check_placed(found.session)
+        starts_at, zone = context.start_of(when, found.session["timezone"])
+        return await _move(context, found.session, command, starts_at, zone, CLOSED_REQUEST)
+
+    return await place(context, booking_id, session_id, command, view, planned)
 
 
 async def request(
@@ -95,9 +95,6 @@ async def respond(
     note: str | None,
 ) -> Change:
     """The expert or an admin answers: yes moves the session to the time asked for, no leaves it."""
-    found = await _own(context, booking_id, session_id, command)
-    if isinstance(found, Change):
-        return found
     answer: dict[str, Any] = {"status": "approved" if approve else "rejected", "respondedAt": command.now}
     if note:
         answer["responseNote"] = rules.text(note, "mentorNote")
@@ -105,9 +102,15 @@ async def respond(
     guard = {"rescheduleRequest.status": "pending"}
     if not approve:
         plan = Plan(expressions=answered, guard=guard, grows=note is not None)
-        return await transition(context, booking_id, found.session["sessionId"], command, view, plan)
-    starts_at = found.session["rescheduleRequest"]["requestedStartsAt"]
-    return await _moved(context, found, command, view, starts_at, found.session["timezone"], answered, guard)
+        return await transition(context, booking_id, session_id, command, view, plan)
+
+    async def planned(found: Found) -> Plan:
+        session = found.session
+        _check_placed(session)
+        starts_at = session["rescheduleRequest"]["requestedStartsAt"]
+        return await _move(context, session, command, starts_at, session["timezone"], answered, guard)
+
+    return await place(context, booking_id, session_id, command, view, planned)
 
 
 async def undo(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View) -> Change:
@@ -127,9 +130,11 @@ async def undo(context: Context, booking_id: ObjectId, session_id: ObjectId, com
             grows=True,
         )
         return await transition(context, booking_id, session["sessionId"], command, view, plan)
-    return await _stand_on_new_claim(
-        context, found, command, view, session, Plan(to=SessionStatus.CONFIRMED, grows=True)
-    )
+
+    async def planned(found: Found) -> Plan:
+        return Plan(to=SessionStatus.CONFIRMED, grows=True)
+
+    return await place(context, booking_id, session["sessionId"], command, view, planned)
 
 
 async def _own(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command) -> Found | Change:
@@ -140,9 +145,13 @@ async def _own(context: Context, booking_id: ObjectId, session_id: ObjectId, com
         refusal = rules.why_not(command.action, found.session, command.actor, command.now)
         if refusal is not None:
             raise refusal
-        if "expertId" not in found.session or "startsAt" not in found.session:
-            raise Conflict("The session has no expert or no time yet", code="no_expert")
+        _check_placed(found.session)
     return found
+
+
+def _check_placed(session: Document) -> None:
+    if "expertId" not in session or "startsAt" not in session:
+        raise Conflict("The session has no expert or no time yet", code="no_expert")
 
 
 async def _bookable(context: Context, session: Document, starts_at: datetime, command: Command) -> None:
@@ -155,17 +164,17 @@ async def _bookable(context: Context, session: Document, starts_at: datetime, co
         raise refusal
 
 
-async def _moved(
+async def _move(
     context: Context,
-    found: Found,
+    session: Document,
     command: Command,
-    view: View,
     starts_at: datetime,
     zone: str,
     expressions: dict[str, Any],
     guard: dict[str, Any] | None = None,
-) -> Change:
-    session, now = found.session, command.now
+) -> Plan:
+    """The session at another time, and one more line of where it has been."""
+    now = command.now
     if session["startsAt"] <= now:
         raise TransitionRefused("rescheduled", session["status"], "The session has already started", "already_started")
     await _bookable(context, session, starts_at, command)
@@ -187,82 +196,11 @@ async def _moved(
         move["reason"] = command.reason
     policy = rules.cancellation_policy(session)
     moves = {"$concatArrays": [{"$ifNull": ["$$s.rescheduleHistory", []]}, [{"$literal": move}]]}
-    plan = Plan(
+    return Plan(
         fields={**new_wall, "clientCancelUntil": rules.client_cancel_until(policy, starts_at)},
         expressions={**expressions, "rescheduleHistory": {"$slice": [moves, -MAX_MOVES]}},
         guard={"startsAt": {"$gt": now}, **(guard or {})},
         grows=True,
-    )
-    return await _stand_on_new_claim(context, found, command, view, {**session, **new_wall}, plan)
-
-
-async def _stand_on_new_claim(
-    context: Context, found: Found, command: Command, view: View, moved: Document, plan: Plan
-) -> Change:
-    """PROTOCOL's RESCHEDULE from step 2 on; ``moved`` is the session with its new time."""
-    store, session, document = context.store, found.session, found.document
-    session_id, client_id, expert_id = session["sessionId"], document["clientId"], session["expertId"]
-    old_claim = session["claimId"]
-    wanted = claim_of(moved, expert_id, client_id, command.now, claim_id=new_claim_id(command.now))
-    wanted = replace(wanted, request_key=command.key)
-    claim_id = await take(context, wanted, ignoring=old_claim)
-    if claim_id is None:
-        done = await explain(context, document["_id"], session_id, command)
-        if isinstance(done, Change):
-            return done
-        expert = await context.experts.get(expert_id)
-        raise SlotTaken(await context.free_time.next_starts(expert, moved["startsAt"], moved["duration"]))
-    moved_to = await _move_onto(context, found, command, view, moved, plan, claim_id)
-    if moved_to is None and await context.healing.expire_own(
-        client_id, moved["startsAt"], moved["endsAt"], command.now
-    ):
-        moved_to = await _move_onto(context, found, command, view, moved, plan, claim_id)
-    if moved_to is not None:
-        change = Change(moved_to, session_id)
-        await claims.project(store, change.raw_session, client_id)
-        await claims.release(store, expert_id, old_claim)
-        return change
-    again = await explain(context, document["_id"], session_id, command)
-    if isinstance(again, Change):
-        await claims.release(store, expert_id, old_claim if again.raw_session["claimId"] == claim_id else claim_id)
-        return again
-    await claims.release(store, expert_id, claim_id)
-    refusal = rules.why_not(command.action, again.session, command.actor, command.now)
-    if refusal is not None:
-        raise refusal
-    if not guards.has_room(again.document, plan.needs(command)):
-        await make_room(context, again, command, plan)
-        return await _stand_on_new_claim(context, again, command, view, moved, plan)
-    fenced = claim_id in again.document["abandonedClaims"]
-    if again.session["version"] == session["version"] and not fenced:
-        raise ClientBusy(CLIENT_IS_BUSY)
-    raise Conflict("The session is changing; please try again", code="try_again")
-
-
-async def _move_onto(
-    context: Context, found: Found, command: Command, view: View, moved: Document, plan: Plan, claim_id: ObjectId
-) -> Document | None:
-    """RESCHEDULE 3: the session stands on the new claim, if it is as it was read and the client is free then."""
-    session_id = found.session["sessionId"]
-    as_read = {**plan.guard, "version": found.session["version"]}
-    guard = guards.on_session(found.document["_id"], session_id, command, as_read)
-    in_the_way = guards.overlapping(moved["startsAt"], moved["endsAt"], other_than=session_id)
-    return await context.store.find_and_update(
-        command.action,
-        "bookings",
-        {
-            "$and": [guard, {"sessions": {"$not": in_the_way}}],
-            "abandonedClaims": {"$ne": claim_id},
-            **guards.room_for(plan.needs(command)),
-        },
-        guards.change(
-            session_id,
-            command,
-            to=plan.to,
-            fields={**plan.fields, "claimId": claim_id},
-            expressions=plan.expressions,
-        ),
-        projection=projection(view, session_id),
     )
 
 

@@ -110,8 +110,9 @@ async def release(store: Store, expert_id: ObjectId, claim_id: ObjectId) -> None
 def service_session(session: Mapping[str, Any], client_id: ObjectId) -> Document:
     """The private service session as its session says it should be: its time, its one seat, and what lists look for."""
     state = SERVICE_SESSION_STATUS[session["status"]]
-    seat = {"claimId": session["claimId"], "clientId": client_id, "sessionId": session["sessionId"]}
-    seats = [seat] if state in ("scheduled", "completed") else []
+    seats = []
+    if state in ("scheduled", "completed"):
+        seats = [{"claimId": session["claimId"], "clientId": client_id, "sessionId": session["sessionId"]}]
     listing = {
         "clientId": client_id,
         **{name: session[name] for name in _LISTED if name in session},

@@ -201,18 +201,21 @@ async def test_a_cancel_releases_the_claim_that_the_deciding_update_returned(wor
         await check_laws(here.confiido)
 
 
-async def test_of_two_moves_from_one_version_one_is_refused(world: Builder) -> None:
-    """resched_ver: both have claimed; the second that decides gives its claim back."""
+async def test_of_two_moves_from_one_version_the_one_that_came_second_moves_what_the_first_had_moved(world: Builder) -> None:
+    """resched_ver: both have claimed; the second that decides gives its claim back, reads anew and decides again."""
     here = await world("confirmed")
+    later_still = NOON + timedelta(hours=4)
     async with processes(here.confiido, "first", "second") as (first, second):
-        await first.start(here.move(first.confiido, NOON + timedelta(hours=4)))
+        await first.start(here.move(first.confiido, later_still))
         await second.start(here.move(second.confiido, LATER))
         await first.run_to_step("reschedule")
         await second.run_to_step("reschedule")
 
         answers = [await second.finish(), await first.finish()]
 
-        assert answers == ["ok", "try_again"]
+        assert answers == ["ok", "ok"]
+        assert (await here.session())["rescheduleHistory"][-1]["previousStartsAt"] == LATER
+        assert (await here.session())["startsAt"] == later_still
         assert len(await here.claims()) == 1
         await check_laws(here.confiido)
 
