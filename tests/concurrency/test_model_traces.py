@@ -201,7 +201,9 @@ async def test_a_cancel_releases_the_claim_that_the_deciding_update_returned(wor
         await check_laws(here.confiido)
 
 
-async def test_of_two_moves_from_one_version_the_one_that_came_second_moves_what_the_first_had_moved(world: Builder) -> None:
+async def test_of_two_moves_from_one_version_the_one_that_came_second_moves_what_the_first_had_moved(
+    world: Builder,
+) -> None:
     """resched_ver: both have claimed; the second that decides gives its claim back, reads anew and decides again."""
     here = await world("confirmed")
     later_still = NOON + timedelta(hours=4)
