@@ -28,6 +28,9 @@ from confiido_booking.experts.models import Expert
 from confiido_booking.experts.service import Experts
 from confiido_booking.idempotency import INDEXES as IDEMPOTENCY_INDEXES
 from confiido_booking.idempotency import IdempotencyKeys
+from confiido_booking.ledger.models import COLLECTION as PAYMENTS
+from confiido_booking.ledger.models import INDEXES as PAYMENT_INDEXES
+from confiido_booking.ledger.service import Ledger
 from confiido_booking.settings import Settings
 from confiido_booking.times import Clock, utc_now
 
@@ -37,6 +40,7 @@ OTHER_INDEXES = {
     "idempotency_keys": IDEMPOTENCY_INDEXES,
     "invoices": INVOICE_INDEXES,
     "invoice_numbers": NUMBER_INDEXES,
+    PAYMENTS: PAYMENT_INDEXES,
 }
 DEFAULT_DATABASE = "confiido"
 
@@ -55,6 +59,7 @@ class Confiido:
     calendar: Calendars
     bookings: Bookings
     invoices: Invoices
+    ledger: Ledger
     idempotency: IdempotencyKeys
     doctor: Doctor
     chores: Chores
@@ -130,6 +135,7 @@ class Confiido:
             calendar=calendar,
             bookings=Bookings(context),
             invoices=invoices,
+            ledger=Ledger(context),
             idempotency=IdempotencyKeys(store, clock),
             doctor=Doctor(context),
             chores=Chores(context, Archive(store), invoices),

@@ -1,0 +1,1 @@
+"""Money as it came and went: the collection ``payments``, and what its entries do to sessions and invoices (MONEY)."""
