@@ -21,7 +21,7 @@ from confiido_booking.billing.models import (
 )
 from confiido_booking.billing.rules import LineWish, SessionMoney, TaxWish
 from confiido_booking.errors import BookingError, Invalid
-from confiido_booking.money import DECIMALS, ZERO
+from confiido_booking.money import DECIMALS, LIMIT, ZERO
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 TODAY = date(2026, 3, 2)
@@ -141,7 +141,7 @@ def test_credit_notes_of_parts_take_back_exactly_the_line(
     made: tuple[str, list[Tax], Line], cuts: list[object]
 ) -> None:
     currency, taxes, line = made
-    if not line.total:
+    if not 0 < line.total < LIMIT:  # standalone_lines refuses a larger one
         return
     invoice = an_invoice(line, currency=currency, taxes=taxes)
     unit = Decimal(1).scaleb(-DECIMALS[currency])
