@@ -27,11 +27,11 @@ from confiido_booking.ids import object_id
 from confiido_booking.migration import report
 from confiido_booking.migration.apply import apply as apply_run
 from confiido_booking.migration.export import export as export_rows
+from confiido_booking.migration.intake import Progress as Watch
 from confiido_booking.migration.options import MissingPrice, Options, StalePending
 from confiido_booking.migration.plan import plan as make_plan
 from confiido_booking.migration.profile import Profile
 from confiido_booking.migration.profile import load as load_profile
-from confiido_booking.migration.reading import Progress as Watch
 from confiido_booking.migration.rollback import rollback as undo_run
 from confiido_booking.migration.runs import Run, Runs
 from confiido_booking.migration.sources import Source, open_source

@@ -11,9 +11,10 @@ from confiido_booking.client import Confiido
 from confiido_booking.database.store import Document, Store
 from confiido_booking.migration import inplace
 from confiido_booking.migration.companions import Companions
+from confiido_booking.migration.intake import Progress, Reading, no_progress, old_id
 from confiido_booking.migration.options import Options
 from confiido_booking.migration.profile import Profile
-from confiido_booking.migration.reading import Progress, Reading, no_progress, old_id, read
+from confiido_booking.migration.reading import read
 from confiido_booking.migration.runs import Run, Runs, RunState
 from confiido_booking.migration.scratch import Scratch, decoded
 from confiido_booking.migration.sources import Source, storable

@@ -22,8 +22,8 @@ from confiido_booking.bookings.statuses import ACTIVE, FINISHED
 from confiido_booking.calendar import claims
 from confiido_booking.calendar.claims import Claim
 from confiido_booking.database.documents import to_mongo
+from confiido_booking.migration.intake import old_id
 from confiido_booking.migration.options import LIVE_SESSIONS, derived_id, derived_reference
-from confiido_booking.migration.reading import old_id
 from confiido_booking.migration.scratch import Document, Scratch, decoded
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -13,8 +13,8 @@ from pymongo import UpdateOne
 from confiido_booking.bookings.statuses import Medium
 from confiido_booking.database.store import Document, Store
 from confiido_booking.migration.coercions import Refusal, folded
+from confiido_booking.migration.intake import Reading, old_id
 from confiido_booking.migration.people import number
-from confiido_booking.migration.reading import Reading, old_id
 from confiido_booking.migration.runs import Run
 from confiido_booking.migration.scratch import decoded
 from confiido_booking.migration.writing import insert_missing

@@ -5,31 +5,28 @@ The rules are HISTORY 3 and 6; each that touched a session leaves its name in ``
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from bson import Decimal128, ObjectId
+from bson import ObjectId
 
 from confiido_booking import times
 from confiido_booking.bookings.rules import EXPIRED_REASON, TEXT_LIMITS
 from confiido_booking.bookings.statuses import ACTIVE, UNPLACED, Medium, PaymentStatus, SessionStatus
-from confiido_booking.errors import Invalid
+from confiido_booking.migration.amounts import Amounts, exact
 from confiido_booking.migration.coercions import Coercions, Refusal, folded
 from confiido_booking.migration.options import Options, derived_claim_id, derived_id
 from confiido_booking.migration.people import Client, People
 from confiido_booking.migration.profile import Profile, StatusRule
 from confiido_booking.migration.sources import storable
-from confiido_booking.money import ZERO
+from confiido_booking.migration.timing import Time, Timing, put, zone_of
 
 Facts = Mapping[str, Any]
 S, P = SessionStatus, PaymentStatus
 _EMAIL = re.compile(r"\S+@\S+\.\S+")
-_HUNDRED = Decimal(100)
 _MEDIA = {
     "video": Medium.VIDEO,
     "videocall": Medium.VIDEO,
@@ -64,14 +61,6 @@ class Normalised:
     order_total: Decimal | None
 
 
-@dataclass(frozen=True, slots=True)
-class Time:
-    starts_at: datetime | None
-    ends_at: datetime | None
-    duration: int
-    zone: str
-
-
 @dataclass(slots=True)
 class Normaliser:
     """The rules under one run's options and profile."""
@@ -81,6 +70,12 @@ class Normaliser:
     people: People
     coercions: Coercions
     source: str
+    timing: Timing = field(init=False)
+    amounts: Amounts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.timing = Timing(self.options, self.profile, self.coercions)
+        self.amounts = Amounts(self.options, self.coercions)
 
     def session(
         self, facts: Facts, *, raw: Facts, session_id: ObjectId | None, fallback: str, used: frozenset[str], said: str
@@ -98,10 +93,10 @@ class Normaliser:
         if session_id is None:
             session_id = derived_id(self.profile.name, fallback)
             flags.append("session_id_derived")
-        time = self._time(facts, flags, kept)
-        price, currency, order_total = self._price(facts, flags, kept)
+        time = self.timing.time(facts, flags, kept)
+        price, currency, order_total = self.amounts.price(facts, flags, kept)
         rule = self._status(facts, flags)
-        payment, paid, refunded = self._payment(facts, rule, price, currency, flags)
+        payment, paid, refunded = self.amounts.payment(facts, rule, price, currency, flags)
         ended = time.ends_at is not None and time.ends_at <= self.options.as_of
         created = self._created(facts, session_id, flags)
         state = self._state(facts, rule, payment, ended, time, flags)
@@ -116,16 +111,16 @@ class Normaliser:
             doc["_id"] = old
         doc["serviceSessionId"] = derived_id("service-session", session_id)
         doc["claimId"] = derived_claim_id(session_id)
-        _put(doc, "expertId", expert.id)
-        _put(doc, "expertUserId", expert.number)
-        _put(doc, "expertEmail", expert.email)
-        _put(doc, "title", coercions.text(facts.get("title")))
+        put(doc, "expertId", expert.id)
+        put(doc, "expertUserId", expert.number)
+        put(doc, "expertEmail", expert.email)
+        put(doc, "title", coercions.text(facts.get("title")))
         doc["sessionType"] = self._medium(facts, flags, kept)
         for name in ("location", "meetingLink"):
-            _put(doc, name, coercions.text(facts.get(name)))
+            put(doc, name, coercions.text(facts.get(name)))
         doc["duration"] = time.duration
         if time.starts_at is not None and time.ends_at is not None:
-            wall = times.wall(time.starts_at, time.ends_at, _zone(time.zone))
+            wall = times.wall(time.starts_at, time.ends_at, zone_of(time.zone))
             doc |= {"startsAt": time.starts_at, "endsAt": time.ends_at, "timezone": time.zone}
             doc |= {"scheduledDate": wall.scheduled_date, "startTime": wall.start_time, "endTime": wall.end_time}
             doc["clientCancelUntil"] = time.starts_at
@@ -133,27 +128,27 @@ class Normaliser:
             doc["timezone"] = time.zone
         doc |= {"status": state.status, "paymentStatus": payment.value, "price": exact(price)}
         doc |= {"currency": currency, "paidAmount": exact(paid), "refundAmount": exact(refunded)}
-        _put(doc, "paidAt", coercions.moment(facts.get("paidAt") or facts.get("paymentCompletedAt")))
-        _put(doc, "paymentMethod", coercions.text(facts.get("paymentMethod")))
+        put(doc, "paidAt", coercions.moment(facts.get("paidAt") or facts.get("paymentCompletedAt")))
+        put(doc, "paymentMethod", coercions.text(facts.get("paymentMethod")))
         for name in ("quoteAmount", "invoiceAmount"):
             amount = coercions.money(facts.get(name), currency, "amount")
-            _put(doc, name, exact(amount[0]) if amount else None)
-        doc["addOns"] = self._add_ons(facts, currency, kept)
+            put(doc, name, exact(amount[0]) if amount else None)
+        doc["addOns"] = self.amounts.add_ons(facts, currency, kept)
         doc["invoiceIds"] = []
         if state.hold is not None:
             doc["timeoutAt"] = state.hold
         if state.timeout is not None:
             doc["timeoutStatus"] = state.timeout
         for name in ("notes", "expertNotes", "internalNotes"):
-            _put(doc, name, coercions.text(facts.get(name)))
+            put(doc, name, coercions.text(facts.get(name)))
         doc["source"] = coercions.text(facts.get("source")) or "import"
-        _put(doc, "referralSource", coercions.text(facts.get("referralSource")))
+        put(doc, "referralSource", coercions.text(facts.get("referralSource")))
         doc["createdBy"] = {"role": "client", "id": client.id}
         doc |= state.cancellation
-        self._reschedules(facts, doc, flags, kept)
+        self.timing.reschedules(facts, doc, flags, kept)
         doc["policy"] = _POLICY
         for name in _MOMENTS:
-            _put(doc, name, coercions.moment(facts.get(name)))
+            put(doc, name, coercions.moment(facts.get(name)))
         if "bookedAt" not in doc and state.status not in UNPLACED:
             doc["bookedAt"] = created
         doc |= {"createdTime": created, "updatedTime": updated, "version": 1}
@@ -166,86 +161,6 @@ class Normaliser:
         doc["legacy"] = legacy
         held = state.status in ACTIVE or state.status in (S.COMPLETED, S.NO_SHOW)
         return Normalised(client, doc, price, held and time.starts_at is not None, created, order_total)
-
-    def _time(self, facts: Facts, flags: list[str], kept: dict[str, Any]) -> Time:
-        """HISTORY 6 to 10."""
-        coercions = self.coercions
-        zone = self._own_zone(facts)
-        starts_at, ends_at = facts.get("startsAt"), facts.get("endsAt")
-        duration = coercions.minutes(facts.get("duration"))
-        if starts_at is not None:
-            start = coercions.moment(starts_at, zone=_zone(zone))
-            end = coercions.moment(ends_at, zone=_zone(zone))
-            if duration is None and start is not None and end is not None:
-                flags.append("duration_from_end")
-                duration = self.coercions.minutes(end - start)
-            return self._timed(start, duration, zone, flags)
-        clock, end_clock = coercions.clock(facts.get("startTime")), coercions.clock(facts.get("endTime"))
-        day = coercions.day(facts.get("scheduledDate"))
-        if (clock and clock[1]) or (end_clock and end_clock[1]):
-            flags.append("one_digit_hour")
-        if clock and end_clock:
-            span = (_minute(end_clock[0]) - _minute(clock[0])) % 1440
-            if duration is None and span:
-                duration = span
-                flags.append("duration_from_end")
-            elif duration is not None and span != duration % 1440:
-                flags.append("end_disagrees")
-                kept["endTime"] = storable(facts["endTime"])
-        if day is None or clock is None:
-            return self._timed(None, duration, zone, flags)
-        if day[1] is not None:
-            flags.append(day[1])
-            kept["scheduledDate"] = storable(facts["scheduledDate"])
-        try:
-            start = times.at_wall(day[0], clock[0], _zone(zone))
-        except Invalid:
-            raise Refusal("time_skipped", f"{day[0]} {clock[0]:%H:%M} {zone}") from None
-        return self._timed(start, duration, zone, flags)
-
-    def _timed(self, start: datetime | None, duration: int | None, zone: str, flags: list[str]) -> Time:
-        if duration is None:
-            assumed = self.profile.parameters.get("duration")
-            if assumed is None:
-                raise Refusal("duration_missing")
-            duration = int(assumed)
-            flags.append("duration_assumed")
-        if duration < 15:
-            flags.append("duration_short")
-        end = start + timedelta(minutes=duration) if start is not None else None
-        if start is not None and end is not None:
-            local = _zone(zone)
-            if end.astimezone(local).date() != start.astimezone(local).date():
-                flags.append("across_midnight")
-        return Time(start, end, duration, zone)
-
-    def _own_zone(self, facts: Facts) -> str:
-        given = facts.get("timezone")
-        return given if isinstance(given, str) and _is_zone(given) else self.options.timezone
-
-    def _price(self, facts: Facts, flags: list[str], kept: dict[str, Any]) -> tuple[Decimal, str, Decimal | None]:
-        """HISTORY 3 to 5. The amount, its currency, and what the whole order cost where the record says so."""
-        currency = self.coercions.currency(facts.get("currency"))
-        if currency is None:
-            flags.append("currency_assumed")
-            currency = self.options.currency
-        elif currency != self.options.currency:
-            flags.append("currency_other")
-        total = self.coercions.money(facts.get("orderTotal"), currency)
-        parsed = self.coercions.money(facts.get("price"), currency)
-        if parsed is None:
-            if self.options.missing_price == "quarantine" and total is None:
-                raise Refusal("price_missing")
-            if total is None:
-                flags.append("price_missing_as_zero")
-            return ZERO.quantize(Decimal("0.01")), currency, total[0] if total else None
-        price, changed = parsed
-        if changed:
-            flags.append("price_rounded")
-            kept["price"] = storable(facts["price"])
-        if currency == "INR" and 0 < price < _HUNDRED:
-            flags.append("price_suspicious")
-        return price, currency, total[0] if total else None
 
     def _status(self, facts: Facts, flags: list[str]) -> StatusRule:
         """HISTORY 15: a word that no table names goes to the quarantine, never to pending."""
@@ -263,28 +178,6 @@ class Normaliser:
             self.coercions.counts["status_spelling"] += 1
         return rule
 
-    def _payment(
-        self, facts: Facts, rule: StatusRule, price: Decimal, currency: str, flags: list[str]
-    ) -> tuple[PaymentStatus, Decimal, Decimal]:
-        """HISTORY 6: paid is finalAmount where stored, else the price; invoiced is not paid."""
-        coercions = self.coercions
-        payment = coercions.payment(facts.get("paymentStatus"))
-        if payment is None:
-            is_paid = coercions.flag(facts.get("paid")) or facts.get("paidAt") is not None
-            payment = P.PAID if is_paid else P(rule.payment) if rule.payment else P.PENDING
-        amounts = [coercions.money(facts.get(name), currency, "amount") for name in ("paidAmount", "finalAmount")]
-        stored = next((amount[0] for amount in amounts if amount is not None), None)
-        refund = coercions.money(facts.get("refundAmount"), currency, "amount")
-        if price == 0 and not stored and payment in (P.PENDING, P.PAID):
-            return P.NOT_REQUIRED, ZERO, refund[0] if refund else ZERO
-        paid = stored if stored is not None else price
-        if payment not in (P.PAID, P.REFUNDED, P.PARTIALLY_REFUNDED, P.PARTIALLY_PAID):
-            return payment, ZERO, refund[0] if refund else ZERO
-        if payment is P.REFUNDED and not (refund and refund[0]):
-            flags.append("refund_assumed")
-            return payment, paid, paid
-        return payment, paid, refund[0] if refund else ZERO
-
     def _state(
         self, facts: Facts, rule: StatusRule, payment: PaymentStatus, ended: bool, time: Time, flags: list[str]
     ) -> "_State":
@@ -295,9 +188,9 @@ class Normaliser:
         cancelled_at = coercions.moment(facts.get("cancellationTime"))
         by, reason = coercions.text(facts.get("cancelledBy")), coercions.text(facts.get("cancellationReason"))
         cancellation: dict[str, Any] = {}
-        _put(cancellation, "cancellationReason", reason)
-        _put(cancellation, "cancelledBy", by)
-        _put(cancellation, "cancellationTime", cancelled_at)
+        put(cancellation, "cancellationReason", reason)
+        put(cancellation, "cancelledBy", by)
+        put(cancellation, "cancellationTime", cancelled_at)
         if status == S.COMPLETED and payment is P.PAID and time.ends_at is not None and not ended:
             flags.append("payment_contradiction")
             status = S.CONFIRMED
@@ -353,78 +246,6 @@ class Normaliser:
             return assumed
         return medium.value
 
-    def _add_ons(self, facts: Facts, currency: str, kept: dict[str, Any]) -> list[dict[str, Any]]:
-        given = self.coercions.json(facts.get("addOns"))
-        if not isinstance(given, list):
-            if given is not None:
-                kept["addOns"] = storable(given)
-            return []
-        found = []
-        for entry in given:
-            amount = (
-                self.coercions.money(entry.get("price"), currency, "amount") if isinstance(entry, Mapping) else None
-            )
-            name = self.coercions.text(entry.get("name")) if isinstance(entry, Mapping) else None
-            if amount is None or name is None:
-                kept["addOns"] = storable(given)
-                return []
-            found.append({"name": name, "price": exact(amount[0]), "minutes": 0})
-        return found
-
-    def _reschedules(self, facts: Facts, doc: dict[str, Any], flags: list[str], kept: dict[str, Any]) -> None:
-        doc["rescheduleHistory"] = []
-        zone = doc["timezone"]
-        try:
-            history = facts.get("rescheduleHistory") or []
-            if history:
-                doc["rescheduleHistory"] = [self._moved(entry, zone, doc["duration"]) for entry in history]
-            request = facts.get("rescheduleRequest")
-            if isinstance(request, Mapping) and request.get("status"):
-                doc["rescheduleRequest"] = self._requested(request, zone, doc["duration"])
-        except (Refusal, Invalid, KeyError, TypeError, AttributeError, ValueError):
-            flags.append("reschedule_unreadable")
-            doc["rescheduleHistory"] = []
-            for name in ("rescheduleHistory", "rescheduleRequest"):
-                if name in facts:
-                    kept[name] = storable(facts[name])
-
-    def _moved(self, entry: Facts, zone: str, duration: int) -> dict[str, Any]:
-        moved: dict[str, Any] = {}
-        for side in ("previous", "new"):
-            moved |= self._place(entry, side, zone, duration)
-        moved["updatedBy"] = str(entry.get("updatedBy") or "system")
-        moved["updatedAt"] = self._needed(entry.get("updatedAt"))
-        _put(moved, "reason", self.coercions.text(entry.get("reason")))
-        return moved
-
-    def _requested(self, request: Facts, zone: str, duration: int) -> dict[str, Any]:
-        found = {"status": str(request["status"]), "requestedBy": str(request.get("requestedBy") or "client")}
-        asked: dict[str, Any] = {**found, **self._place(request, "requested", zone, duration)}
-        asked["requestedAt"] = self._needed(request.get("requestedAt"))
-        _put(asked, "reason", self.coercions.text(request.get("reason")))
-        _put(asked, "respondedAt", self.coercions.moment(request.get("respondedAt")))
-        _put(asked, "responseNote", self.coercions.text(request.get("responseNote")))
-        return asked
-
-    def _place(self, entry: Facts, side: str, zone: str, duration: int) -> dict[str, Any]:
-        day, clock = self.coercions.day(entry.get(f"{side}Date")), self.coercions.clock(entry.get(f"{side}StartTime"))
-        if day is None or clock is None:
-            raise Refusal("date_missing")
-        start = times.at_wall(day[0], clock[0], _zone(zone))
-        end = start + timedelta(minutes=duration)
-        return {
-            f"{side}Date": f"{day[0]:%Y-%m-%d}",
-            f"{side}StartTime": f"{clock[0]:%H:%M}",
-            f"{side}EndTime": f"{end.astimezone(_zone(zone)):%H:%M}",
-            f"{side}StartsAt": start,
-        }
-
-    def _needed(self, value: Any) -> datetime:
-        moment = self.coercions.moment(value)
-        if moment is None:
-            raise Refusal("time_missing")
-        return moment
-
     def _look_at(self, doc: Mapping[str, Any], client: Client, flags: list[str]) -> None:
         """HISTORY 19: what today's limits would not take is kept, and named."""
         if any(len(doc[name]) > TEXT_LIMITS[name] for name in _LIMITED if name in doc) or (
@@ -444,47 +265,12 @@ class _State:
     cancellation: dict[str, Any]
 
 
-def exact(amount: Decimal) -> Decimal128:
-    """As the store keeps it."""
-    return _exact(str(amount))  # not by the number itself: 25 and 25.00 are equal, and stored differently
-
-
-@lru_cache(maxsize=4096)
-def _exact(digits: str) -> Decimal128:
-    """Few prices, many sessions."""
-    return Decimal128(digits)
-
-
 def _by_system(reason: str, at: datetime | None) -> dict[str, Any]:
     cancellation: dict[str, Any] = {"cancellationReason": reason, "cancelledBy": "system"}
-    _put(cancellation, "cancellationTime", at)
+    put(cancellation, "cancellationTime", at)
     return cancellation
 
 
 def digest(record: bytes | str) -> str:
     """What a source record said, in short: a later run sees by it whether the old system changed it."""
     return blake2b(record if isinstance(record, bytes) else record.encode(), digest_size=8).hexdigest()
-
-
-def _put(document: dict[str, Any], name: str, value: Any) -> None:
-    if value is not None:
-        document[name] = value
-
-
-def _minute(clock: Any) -> int:
-    minutes: int = clock.hour * 60 + clock.minute
-    return minutes
-
-
-@lru_cache(maxsize=512)
-def _zone(name: str) -> ZoneInfo:
-    return times.zone(name)
-
-
-@lru_cache(maxsize=512)
-def _is_zone(name: str) -> bool:
-    try:
-        times.zone(name)
-    except Invalid:
-        return False
-    return True

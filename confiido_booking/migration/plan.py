@@ -11,9 +11,10 @@ from bson import ObjectId
 
 from confiido_booking.migration.assembly import assemble
 from confiido_booking.migration.companions import resolved
+from confiido_booking.migration.intake import Progress, Reading, no_progress
 from confiido_booking.migration.options import Options
 from confiido_booking.migration.profile import Profile
-from confiido_booking.migration.reading import Progress, Reading, no_progress, read
+from confiido_booking.migration.reading import read
 from confiido_booking.migration.rules import FLAGS, REASONS
 from confiido_booking.migration.scratch import Scratch
 from confiido_booking.migration.sources import Source

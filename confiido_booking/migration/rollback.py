@@ -19,8 +19,8 @@ from confiido_booking.calendar import claims
 from confiido_booking.database.store import Document, Store
 from confiido_booking.errors import Conflict
 from confiido_booking.migration import inplace
+from confiido_booking.migration.intake import Progress, no_progress
 from confiido_booking.migration.options import derived_claim_id
-from confiido_booking.migration.reading import Progress, no_progress
 from confiido_booking.migration.runs import Run, Runs, RunState
 
 _BATCH = 100

@@ -15,9 +15,10 @@ from bson import ObjectId
 
 from confiido_booking.database.store import Document, Store
 from confiido_booking.migration.inplace import OLD, delete
+from confiido_booking.migration.intake import no_progress
 from confiido_booking.migration.options import Options
 from confiido_booking.migration.profile import load
-from confiido_booking.migration.reading import no_progress, read
+from confiido_booking.migration.reading import read
 from confiido_booking.migration.runs import Run, Runs, RunState
 from confiido_booking.migration.scratch import Scratch
 from confiido_booking.migration.sources import BACKUP, Raw, Unreadable

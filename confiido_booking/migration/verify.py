@@ -12,8 +12,9 @@ from confiido_booking.bookings import totals
 from confiido_booking.database.store import Document, Store
 from confiido_booking.migration.assembly import Client, assemble
 from confiido_booking.migration.companions import resolved
+from confiido_booking.migration.intake import Progress, Reading, no_progress
 from confiido_booking.migration.profile import Profile
-from confiido_booking.migration.reading import Progress, Reading, no_progress, read
+from confiido_booking.migration.reading import read
 from confiido_booking.migration.runs import Run
 from confiido_booking.migration.scratch import Scratch
 from confiido_booking.migration.sources import Source

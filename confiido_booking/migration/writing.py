@@ -28,8 +28,8 @@ from confiido_booking.calendar.claims import Claim
 from confiido_booking.database.store import Document, Store
 from confiido_booking.errors import Conflict
 from confiido_booking.migration.assembly import Client, assemble, mark_conflict, service_sessions
+from confiido_booking.migration.intake import Progress, Reading
 from confiido_booking.migration.options import derived_claim_id, derived_id
-from confiido_booking.migration.reading import Progress, Reading
 from confiido_booking.migration.runs import Run, Runs
 
 SESSIONS_A_BATCH = 600

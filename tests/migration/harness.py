@@ -10,8 +10,9 @@ from bson import ObjectId
 from confiido_booking import Confiido
 from confiido_booking.migration import Applied, Options, Verified, apply, load_profile, verify
 from confiido_booking.migration.assembly import Client, assemble
+from confiido_booking.migration.intake import Reading
 from confiido_booking.migration.profile import Profile
-from confiido_booking.migration.reading import Reading, read
+from confiido_booking.migration.reading import read
 from confiido_booking.migration.scratch import Scratch, decoded
 
 Raw = dict[str, Any]
