@@ -21,6 +21,8 @@ from confiido_booking.bookings.service import Bookings
 from confiido_booking.calendar.models import Calendar, ServiceSession
 from confiido_booking.calendar.service import Calendars
 from confiido_booking.chores import Chores
+from confiido_booking.customers.models import User
+from confiido_booking.customers.service import Customers
 from confiido_booking.database.store import Document, Store
 from confiido_booking.doctor import Doctor
 from confiido_booking.errors import Unavailable
@@ -34,7 +36,7 @@ from confiido_booking.ledger.service import Ledger
 from confiido_booking.settings import Settings
 from confiido_booking.times import Clock, utc_now
 
-MODELS: list[Any] = [Booking, ServiceSession, Calendar, Expert]
+MODELS: list[Any] = [Booking, ServiceSession, Calendar, Expert, User]
 OTHER_INDEXES = {
     "booking_archive": ARCHIVE_INDEXES,
     "idempotency_keys": IDEMPOTENCY_INDEXES,
@@ -56,6 +58,7 @@ class Confiido:
     settings: Settings
     clock: Clock
     experts: Experts
+    customers: Customers
     calendar: Calendars
     bookings: Bookings
     invoices: Invoices
@@ -132,6 +135,7 @@ class Confiido:
             settings=settings,
             clock=clock,
             experts=experts,
+            customers=Customers(store, clock),
             calendar=calendar,
             bookings=Bookings(context),
             invoices=invoices,

@@ -14,7 +14,7 @@ from api.answers import (
     pagination,
     payment_stats,
 )
-from api.door import Asking, Caller, Writing, WritingSession, router
+from api.door import Asking, Caller, Writer, Writing, WritingSession, router
 from api.envelope import Answer, success
 from api.routes.queries import ListQuery
 from api.schemas import (
@@ -65,21 +65,24 @@ class BookSession(Asked):
     referral_source: str | None = Field(None, max_length=50)
     client_id: Id | None = Field(None, description="For whom; admin and service only")
     client_user_id: str | None = Field(None, pattern=r"^[0-9]{4}$")
-    client_email: str | None = Field(None, max_length=254)
+    client_email: str | None = Field(None, max_length=254, description="Without clientId: whose client it is")
     client_name: str | None = Field(None, max_length=200)
+    client_phone: str | None = Field(None, max_length=40)
     price: Money | None = Field(None, description="Admin and service only", examples=[20])
     currency: str | None = Field(None, max_length=3, examples=["INR"])
     force: bool = Field(False, description="Admin and service: past availability, notice and horizon; needs a reason")
     reason: str | None = Field(None, max_length=500)
 
-    def client(self) -> ClientRef | None:
-        if self.client_id is None:
+    async def client(self, writer: Writer) -> ClientRef | None:
+        """Whom staff books for: by clientId, or found or made by clientEmail."""
+        if not writer.actor.is_staff:
             return None
-        return ClientRef(
+        return await writer.confiido.customers.client_of(
             client_id=self.client_id,
-            client_user_id=self.client_user_id,
-            client_email=self.client_email,
-            client_name=self.client_name,
+            email=self.client_email,
+            name=self.client_name,
+            phone=self.client_phone,
+            user_id=self.client_user_id,
         )
 
 
@@ -146,7 +149,7 @@ class OneSession(BaseModel):
 async def book_session(writer: Writing, wish: BookSession) -> Answer:
     """A client books for themselves: the session is pending, held until `timeoutAt` where payment is due.
 
-    An admin or a service books for `clientId`: the session is confirmed. The server sets price, currency and end.
+    An admin or a service books for `clientId`, or for `clientEmail`, whose client is found or made: the session is confirmed. The server sets price, currency and end.
     A taken slot answers 409 `slot_taken` with up to three free starts in `details.nextStarts`.
     """
     change = await writer.confiido.bookings.book(
@@ -159,7 +162,7 @@ async def book_session(writer: Writing, wish: BookSession) -> Answer:
         start_time=wish.start_time,
         timezone=wish.timezone,
         notes=wish.notes,
-        client=wish.client() if writer.actor.is_staff else None,
+        client=await wish.client(writer),
         force=wish.force,
         reason=wish.reason,
         source=wish.source,

@@ -81,7 +81,7 @@ def whose(actor: Actor, client: ClientRef | None) -> ClientRef:
     if not actor.is_staff:
         raise NotAllowed("Experts cannot book; a client, an administrator or a service can")
     if client is None:
-        raise Invalid("clientId is needed to book for somebody", code="client_required")
+        raise Invalid("clientId or clientEmail is needed to book for somebody", code="client_required")
     return client
 
 

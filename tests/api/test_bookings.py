@@ -286,3 +286,23 @@ async def test_sales_words_partition_the_sessions(
     one = await http.get(f"/api/sessions/{named['sessionId']}", headers=as_(ada))
     assert one.json()["data"]["session"]["status"] == "paid"
     assert one.json()["data"]["session"]["client"]["email"] == "ada@example.org"
+
+
+async def test_staff_books_by_email_and_the_same_client_is_met_again(
+    http: httpx.AsyncClient, as_: Headers, grace: Expert
+) -> None:
+    named = {"clientName": "Bo", "clientPhone": "+91 98765"}
+    first = wish(grace, clientEmail="bo@example.org", **named)
+    second = wish(grace, clientEmail=" BO@example.org", startTime="14:30")
+
+    answers = [await http.post("/api/bookings", json=body, headers=as_(an_admin())) for body in (first, second)]
+
+    one, other = (answer.json()["data"]["booking"] for answer in answers)
+    assert (other["_id"], other["totalSessions"], other["clientEmail"]) == (one["_id"], 2, "bo@example.org")
+
+
+async def test_an_address_that_is_none_is_refused(http: httpx.AsyncClient, as_: Headers, grace: Expert) -> None:
+    answer = await http.post("/api/bookings", json=wish(grace, clientEmail="bo"), headers=as_(an_admin()))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_email")
+    assert answer.json()["errors"][0]["path"] == "clientEmail"
