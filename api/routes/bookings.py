@@ -149,7 +149,8 @@ class OneSession(BaseModel):
 async def book_session(writer: Writing, wish: BookSession) -> Answer:
     """A client books for themselves: the session is pending, held until `timeoutAt` where payment is due.
 
-    An admin or a service books for `clientId`, or for `clientEmail`, whose client is found or made: the session is confirmed. The server sets price, currency and end.
+    An admin or a service books for `clientId`, or for `clientEmail`, whose client is found or made: the session is
+    confirmed. The server sets price, currency and end.
     A taken slot answers 409 `slot_taken` with up to three free starts in `details.nextStarts`.
     """
     change = await writer.confiido.bookings.book(
