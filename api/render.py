@@ -19,7 +19,7 @@ from confiido_booking.database.documents import to_mongo
 Raw = Mapping[str, Any]
 Wire = dict[str, Any]
 
-_NEVER = frozenset({"claimId", "requestKey", "_position"})
+_NEVER = frozenset({"claimId", "eventRev", "requestKey", "_position"})
 _STAFF_ONLY = _NEVER | {"internalNotes", "legacy"}
 _HIDDEN_FROM = {
     Role.CLIENT: _STAFF_ONLY | {"expertNotes"},

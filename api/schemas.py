@@ -72,6 +72,7 @@ class SessionView(Session):
 
     id: Id = Field(description="Equal to sessionId, or the session's older id; both name it")
     claim_id: Id | None = Field(None, exclude=True)
+    event_rev: int | None = Field(None, exclude=True)
     request_key: str | None = Field(None, exclude=True)
     scheduled_date: str | None = Field(None, description="The local date", examples=["2025-08-29"])  # type: ignore[assignment]
 

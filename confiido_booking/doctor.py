@@ -208,6 +208,7 @@ class Doctor:
             if session["status"] in ACTIVE
             and "claimId" in session
             and "expertId" in session
+            and not session.get("seat")
             and not is_lapsed(session, seen.now)
             and session["endsAt"] > seen.now
             and not session.get("conflict")
@@ -224,13 +225,10 @@ class Doctor:
     async def _check_service_sessions(self, seen: _Round, booking: Document) -> None:
         """L3, L5: the service session says what its session says."""
         private = [s for s in booking["sessions"] if "serviceSessionId" in s and "claimId" in s]
-        ids = [session["serviceSessionId"] for session in private]
-        found = await self._by_id("service_sessions", ids)
+        found = await self._by_id("service_sessions", [claims.entry_id(session) for session in private])
         for session in private:
             expected = claims.service_session(session, booking["clientId"])
-            stored = found.get(session["serviceSessionId"])
-            if stored is not None and stored.get("visibility") == "public":
-                continue  # many sessions share it: no single one says what it is
+            stored = found.get(claims.entry_id(session))
             if stored is not None and all(stored.get(name) == value for name, value in expected.items()):
                 continue
             if stored is not None and session["version"] < stored["rev"] < claims.CANCELED_REV:
@@ -245,7 +243,7 @@ class Doctor:
         await self.context.store.update(
             "rewrite service session",
             "service_sessions",
-            {"_id": session["serviceSessionId"], "rev": session["version"]},
+            {"_id": claims.entry_id(session), "rev": session["version"]},
             {"$set": claims.service_session(session, client_id)},
         )
 

@@ -135,7 +135,11 @@ class Session(Embedded):
     service_session_id: Id | None = None
     claim_id: Id | None = None
     request_key: str | None = None
+    seat: bool | None = None  # its place is in a public service session, which many share
+    event_rev: int | None = None  # the rev of that service session whose time it has
     service_id: Id | None = None
+    service_version: int | None = None
+    service_type: str | None = None  # what was bought: individual, workshop, course, package, bundle
     order_id: Id | None = None
     group_id: Id | None = None
     expert_id: Id | None = None

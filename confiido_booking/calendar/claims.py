@@ -107,17 +107,30 @@ async def release(store: Store, expert_id: ObjectId, claim_id: ObjectId) -> None
     await store.update("release", "calendars", {"_id": expert_id}, {"$pull": {"busy": {"claimId": claim_id}}})
 
 
+def entry_id(session: Mapping[str, Any]) -> ObjectId:
+    """Where lists find a session: in its private service session, or, where it shares a public one, in an entry of its
+    own (docs/decisions/0027)."""
+    found: ObjectId = session["sessionId"] if session.get("seat") else session["serviceSessionId"]
+    return found
+
+
 def service_session(session: Mapping[str, Any], client_id: ObjectId) -> Document:
-    """The private service session as its session says it should be: its time, its one seat, and what lists look for."""
-    state = SERVICE_SESSION_STATUS[session["status"]]
-    seats = []
-    if state in ("scheduled", "completed"):
-        seats = [{"claimId": session["claimId"], "clientId": client_id, "sessionId": session["sessionId"]}]
+    """The private service session as its session says it should be: its time, its one seat, and what lists look for.
+
+    Of a session that has a seat in a public one: its entry, which is no event and has no status and no seats.
+    """
     listing = {
         "clientId": client_id,
         **{name: session[name] for name in _LISTED if name in session},
         **({"invoiced": True} if session.get("invoiceIds") else {}),
     }
+    if session.get("seat"):
+        copied = {name: session[name] for name in _COPIED if name in session}
+        return {"visibility": "seat", "eventId": session["serviceSessionId"], **copied, "listing": listing}
+    state = SERVICE_SESSION_STATUS[session["status"]]
+    seats = []
+    if state in ("scheduled", "completed"):
+        seats = [{"claimId": session["claimId"], "clientId": client_id, "sessionId": session["sessionId"]}]
     return {
         "sessionType": "individual",
         "visibility": "private",
@@ -152,7 +165,7 @@ _LISTED = (
 
 async def insert_service_session(store: Store, session: Mapping[str, Any], client_id: ObjectId) -> None:
     """BOOK 2a: rev 1; that it is there already is fine."""
-    document = {"_id": session["serviceSessionId"], "rev": 1, **service_session(session, client_id)}
+    document = {"_id": entry_id(session), "rev": 1, **service_session(session, client_id)}
     try:
         await store.insert("insert service session", "service_sessions", document)
     except Duplicate:
@@ -162,7 +175,7 @@ async def insert_service_session(store: Store, session: Mapping[str, Any], clien
 async def project(store: Store, session: Mapping[str, Any], client_id: ObjectId) -> None:
     """PROTOCOL's S(x, n): write the service session of ``session`` unless somebody newer has."""
     written = {**service_session(session, client_id), "rev": session["version"]}
-    await _write(store, session["serviceSessionId"], session["version"], {"$set": written})
+    await _write(store, entry_id(session), session["version"], {"$set": written})
 
 
 async def bury(store: Store, service_session_id: ObjectId, expert_id: ObjectId) -> None:

@@ -199,7 +199,7 @@ def _claim(client: Client, as_of: datetime) -> None:
     for session in client.live:
         if session["status"] not in ACTIVE or "endsAt" not in session or session["endsAt"] <= as_of:
             continue
-        if "serviceSessionId" not in session or session.get("_shared"):
+        if "serviceSessionId" not in session or session.get("seat"):
             continue
         if "expertId" not in session or "conflict" in session["legacy"]["flags"]:
             mark_conflict(session)
@@ -207,8 +207,6 @@ def _claim(client: Client, as_of: datetime) -> None:
             client.claims.append(
                 claim_of(session, session["expertId"], client.id, session["createdTime"], claim_id=session["claimId"])
             )
-    for session in client.sessions:
-        session.pop("_shared", None)
 
 
 def mark_conflict(session: Document) -> None:
@@ -240,7 +238,7 @@ def _seat(session: Document, event: Document, client_id: ObjectId) -> Document |
     if event.get("eventType") not in ("workshop", "course_session") and event.get("eventVisibility") != "public":
         return None
     session["serviceSessionId"] = derived_id("event", event["eventId"])
-    session["_shared"] = True
+    session["seat"] = True
     taken = session["status"] in ("pending", "confirmed", "completed", "no-show")
     seat = {"claimId": session["claimId"], "clientId": client_id, "sessionId": session["sessionId"]}
     return {
@@ -262,12 +260,10 @@ def _seat(session: Document, event: Document, client_id: ObjectId) -> Document |
 
 
 def service_sessions(client: Client) -> list[Document]:
-    """The service session of each session that has one to itself (SPEC 2)."""
-    shared = {event["_id"] for event in client.events}
+    """The service session of each session that has one to itself, and the entry of each that shares one (SPEC 2)."""
     return [
-        {"_id": session["serviceSessionId"], "rev": session["version"], **claims.service_session(session, client.id)}
+        {"_id": claims.entry_id(session), "rev": session["version"], **claims.service_session(session, client.id)}
         for session in client.sessions
-        if session["serviceSessionId"] not in shared
     ]
 
 

@@ -139,6 +139,7 @@ async def _leave(store: Store, sessions: Sequence[Document], as_of: datetime) ->
     own = [session["serviceSessionId"] for session in sessions]
     ids = [session["sessionId"] for session in sessions]
     await _delete(store, "service_sessions", {"_id": {"$in": own}, "visibility": "private"})
+    await _delete(store, "service_sessions", {"_id": {"$in": ids}, "visibility": "seat"})
     if any("eventId" in session["legacy"] for session in sessions):
         stay = {"$filter": {"input": "$seats", "as": "s", "cond": {"$eq": [{"$in": ["$$s.sessionId", ids]}, False]}}}
         stages: list[Document] = [{"$set": {"seats": stay}}, {"$set": {"currentParticipants": {"$size": "$seats"}}}]

@@ -11,7 +11,7 @@ from bson import Decimal128, ObjectId
 from confiido_booking import Confiido, Invalid
 from confiido_booking.migration import load_profile
 from confiido_booking.migration.profile import BUILT_IN
-from tests.builders import Clock
+from tests.builders import Clock, an_admin
 from tests.migration.harness import AS_OF, MemorySource, becomes, flat, migrate, verified
 
 
@@ -221,7 +221,9 @@ async def test_estuarys_workshop_is_one_event_with_a_seat_for_each_booking(confi
     await migrate(confiido, MemorySource(tables), profile="estuary")
 
     (stored,) = await confiido.store.find("read", "service_sessions", {"visibility": "public"})
+    listed = await confiido.bookings.list(actor=an_admin())
     assert (stored["currentParticipants"], stored["maxParticipants"], stored["sessionType"]) == (3, 25, "workshop")
+    assert [session["serviceSessionId"] for _, session in listed.sessions] == [stored["_id"]] * 3
 
 
 OWN = """
