@@ -168,7 +168,17 @@ async def _do(
             await bookings.request_reschedule(booking, session, actor=client, starts_at=noon + timedelta(days=7))
 
 
-NOBODYS_KEYS = {"claimId", "eventRev", "requestKey", "abandonedClaims", "revision_id", "revisionId", "late", "_position", "busy"}
+NOBODYS_KEYS = {
+    "claimId",
+    "eventRev",
+    "requestKey",
+    "abandonedClaims",
+    "revision_id",
+    "revisionId",
+    "late",
+    "_position",
+    "busy",
+}
 STAFFS_KEYS = {"internalNotes", "legacy"}
 SUMS = {"totalSessions", "totalSpent", "totals", "archived"}
 
