@@ -15,11 +15,12 @@ from bson import ObjectId
 
 from confiido_booking.actors import Actor
 from confiido_booking.billing.service import Invoices
-from confiido_booking.bookings import transitions
+from confiido_booking.bookings import guards, transitions
 from confiido_booking.bookings.archive import Archive
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.guards import Command
 from confiido_booking.bookings.healing import KEEP_FENCES, YOUNG
+from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.statuses import FINISHED
 from confiido_booking.bookings.views import View
 from confiido_booking.doctor import Doctor
@@ -126,7 +127,8 @@ class Chores:
 
     async def archive_history(self) -> int:
         now, age = self.context.clock(), timedelta(days=self.context.settings.archive_after_days)
-        old = {"sessions": {"$elemMatch": {"status": {"$in": sorted(FINISHED)}, "updatedTime": {"$lte": now - age}}}}
+        finished = {"status": {"$in": sorted(FINISHED)}, "updatedTime": {"$lte": now - age}}
+        old = {"sessions": {"$elemMatch": finished}, **CURRENT}
         archived = 0
         async for booking in self.context.store.walk("bookings", old, {"clientId": 1}):
             archived += await self.archive.client(booking["clientId"], now=now, older_than=age)
@@ -145,5 +147,5 @@ class Chores:
         return result.modified_count
 
     async def _booking_id(self, client_id: ObjectId) -> ObjectId | None:
-        found = await self.context.store.find_one("find booking", "bookings", {"clientId": client_id}, {"_id": 1})
+        found = await self.context.store.find_one("find booking", "bookings", guards.of_client(client_id), {"_id": 1})
         return found["_id"] if found else None

@@ -148,15 +148,15 @@ class Confiido:
     async def ensure_indexes(self) -> list[str]:
         """Create what indexes are missing; they are declared on the models. Returns ``collection.index`` names."""
         made: list[str] = []
-        for name, indexes in [
+        for name, indexes, former in [
             *(
-                (model.get_collection_name(), model.Settings.indexes)
+                (model.get_collection_name(), model.Settings.indexes, getattr(model.Settings, "former_indexes", []))
                 for model in MODELS
                 if hasattr(model.Settings, "indexes")
             ),
-            *OTHER_INDEXES.items(),
+            *((name, indexes, []) for name, indexes in OTHER_INDEXES.items()),
         ]:
-            made += [f"{name}.{index}" for index in await self.store.create_indexes(name, indexes)]
+            made += [f"{name}.{index}" for index in await self.store.create_indexes(name, indexes, former=former)]
         return made
 
     async def ping(self) -> None:

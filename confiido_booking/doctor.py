@@ -18,6 +18,7 @@ from confiido_booking.bookings import totals
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.guards import stamped
 from confiido_booking.bookings.healing import YOUNG
+from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.rules import is_lapsed
 from confiido_booking.bookings.statuses import ACTIVE
 from confiido_booking.calendar import claims
@@ -123,7 +124,7 @@ class Doctor:
         store, seen = self.context.store, _Round(self.context.clock())
         if since is None:
             seen.calendars = {calendar["_id"]: calendar async for calendar in store.walk("calendars", {})}
-        async for booking in store.walk("bookings", {"updatedAt": {"$gte": since}} if since else {}):
+        async for booking in store.walk("bookings", {"updatedAt": {"$gte": since}, **CURRENT} if since else CURRENT):
             seen.bookings += 1
             seen.sessions += len(booking["sessions"])
             self._check_holds(seen, booking)
@@ -325,7 +326,7 @@ class Doctor:
                 seen.add("expert_overlap", expert_id, sentence)
 
     async def _by_client(self, ids: Sequence[ObjectId]) -> dict[ObjectId, Document]:
-        query = {"clientId": {"$in": list(set(ids))}}
+        query = {"clientId": {"$in": list(set(ids))}, **CURRENT}
         columns = {"clientId": 1, "sessions.sessionId": 1, "sessions.claimId": 1, "sessions.status": 1}
         found = await self.context.store.find("walk", "bookings", query, columns) if ids else []
         return {booking["clientId"]: booking for booking in found}

@@ -11,7 +11,7 @@ from confiido_booking.actors import Actor
 from confiido_booking.billing import rules
 from confiido_booking.billing.models import SERIES, Credit, CreditedLine, Invoice, Kind, Party, Stored
 from confiido_booking.billing.rules import LineWish, TaxWish
-from confiido_booking.bookings import finding, totals
+from confiido_booking.bookings import finding, guards, totals
 from confiido_booking.bookings import rules as booking_rules
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.rules import text
@@ -135,7 +135,7 @@ async def _known(context: Context, client_id: ObjectId | None) -> Party:
     if client_id is None:
         return Party()
     booking = await context.store.find_one(
-        "find client", "bookings", {"clientId": client_id}, {"clientName": 1, "clientEmail": 1}
+        "find client", "bookings", guards.of_client(client_id), {"clientName": 1, "clientEmail": 1}
     )
     if booking is not None:
         return Party(name=booking.get("clientName"), email=booking.get("clientEmail"))

@@ -194,7 +194,7 @@ class Holdings:
                 "release session",
                 "bookings",
                 {
-                    "clientId": client_id,
+                    **guards.of_client(client_id),
                     "sessions": {"$elemMatch": {"sessionId": session_id, "invoiceIds": invoice.id}},
                 },
                 guards.change(session_id, command, fields=nothing),

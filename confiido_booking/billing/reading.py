@@ -20,6 +20,7 @@ from confiido_booking.billing.models import SEEN, Invoice, InvoiceStatus, Kind, 
 from confiido_booking.billing.rules import Balance, SessionMoney
 from confiido_booking.bookings import totals
 from confiido_booking.bookings.context import Context
+from confiido_booking.bookings.models import CURRENT
 from confiido_booking.database.store import Document
 from confiido_booking.errors import FieldError, Invalid, NotAllowed, NotFound
 from confiido_booking.money import ZERO
@@ -110,7 +111,9 @@ async def _true_money(context: Context, invoice: Invoice) -> dict[ObjectId, Sess
     if not wanted:
         return {}
     columns = {f"sessions.{name}": 1 for name in _MONEY}
-    booking = await context.store.find_one("read booking", "bookings", {"clientId": invoice.client_id}, columns)
+    booking = await context.store.find_one(
+        "read booking", "bookings", {"clientId": invoice.client_id, **CURRENT}, columns
+    )
     found = [session for session in (booking or {}).get("sessions", []) if session["sessionId"] in wanted]
     missing = wanted - {session["sessionId"] for session in found}
     if missing:

@@ -34,7 +34,7 @@ class Archive:
 
         Returns whether anything went.
         """
-        booking = await self.store.find_one("read booking", "bookings", {"clientId": client_id})
+        booking = await self.store.find_one("read booking", "bookings", guards.of_client(client_id))
         if booking is None or guards.has_room(booking, new_bytes):
             return False
         return await self.client(client_id, now=now, older_than=timedelta(0), unsettled=timedelta(0), keep=keep) > 0
@@ -52,7 +52,7 @@ class Archive:
 
         ``unsettled``: how old those must be of which money is still owed; an archived session cannot be paid.
         """
-        booking = await self.store.find_one("read booking", "bookings", {"clientId": client_id})
+        booking = await self.store.find_one("read booking", "bookings", guards.of_client(client_id))
         ready = [
             session
             for session in (booking or {}).get("sessions", [])
@@ -109,7 +109,10 @@ class Archive:
         before = await self.store.find_and_update(
             "archive pull",
             "bookings",
-            {"clientId": client_id, "sessions.sessionId": {"$in": [session["sessionId"] for session in sessions]}},
+            {
+                **guards.of_client(client_id),
+                "sessions.sessionId": {"$in": [session["sessionId"] for session in sessions]},
+            },
             [
                 {"$set": {"pulled": those(is_copied), "kept": those({"$eq": [is_copied, False]})}},
                 {

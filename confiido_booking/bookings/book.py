@@ -295,7 +295,7 @@ async def _push_once(
         if value
     }
     guard: dict[str, Any] = {
-        "clientId": client.client_id,
+        **guards.of_client(client.client_id),
         "abandonedClaims": {"$ne": session["claimId"]},
         "sessions.requestKey": {"$ne": command.key},
         "sessions": {"$not": guards.overlapping(session["startsAt"], session["endsAt"])},
@@ -312,7 +312,7 @@ async def _push_once(
 
 async def _ensure_booking(context: Context, client_id: ObjectId, now: datetime) -> bool:
     """Make the client's empty document; whether there was none (L1: a duplicate means there is one)."""
-    if await context.store.find_one("read booking", "bookings", {"clientId": client_id}, {"_id": 1}):
+    if await context.store.find_one("read booking", "bookings", guards.of_client(client_id), {"_id": 1}):
         return False
     document = {"_id": ObjectId(), **guards.empty_booking(client_id, now)}
     try:
@@ -334,7 +334,7 @@ async def _refused(context: Context, session: Document, client: ClientRef, comma
     done = await answered(context, client.client_id, command.key, view)
     if done is not None:
         return done
-    booking = await context.store.find_one("read booking", "bookings", {"clientId": client.client_id})
+    booking = await context.store.find_one("read booking", "bookings", guards.of_client(client.client_id))
     if booking is not None and session["claimId"] in booking["abandonedClaims"]:
         raise Conflict("The booking took too long; please try again", code="try_again")
     in_the_way = any(
@@ -352,7 +352,7 @@ async def _refused(context: Context, session: Document, client: ClientRef, comma
 async def answered(context: Context, client_id: ObjectId, key: str, view: View) -> Change | None:
     """L9: the session this key made before, if it did."""
     document = await context.store.find_one(
-        "read own key", "bookings", {"clientId": client_id, "sessions.requestKey": key}
+        "read own key", "bookings", {**guards.of_client(client_id), "sessions.requestKey": key}
     )
     if document is None:
         return None

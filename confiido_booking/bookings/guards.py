@@ -17,6 +17,7 @@ from bson.binary import UuidRepresentation
 
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import totals
+from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.rules import MAX_HISTORY, TRANSITIONS
 from confiido_booking.bookings.statuses import ACTIVE, SessionStatus
 from confiido_booking.ids import new_reference
@@ -77,10 +78,15 @@ class Command:
 
 def owned(booking_id: ObjectId, actor: Actor) -> tuple[Filter, Filter]:
     """L10 as filters: of the document, and of the session in it."""
-    document: Filter = {"_id": booking_id}
+    document: Filter = {"_id": booking_id, **CURRENT}
     if actor.role is Role.CLIENT:
         document["clientId"] = actor.id
     return document, {"expertId": actor.own_expert_id} if actor.role is Role.EXPERT else {}
+
+
+def of_client(client_id: ObjectId) -> Filter:
+    """The client's one document (L1), and none that an old system left."""
+    return {"clientId": client_id, **CURRENT}
 
 
 def on_session(

@@ -64,7 +64,7 @@ class Healing:
     async def fence(self, client_id: ObjectId, claim_id: ObjectId, now: datetime) -> bool:
         """PROTOCOL's FENCE: after it no push can stand on the claim. False = a session stands on it."""
         standing = {"$elemMatch": {"claimId": claim_id, "status": {"$ne": "cancelled"}}}
-        guard = {"clientId": client_id, "sessions": {"$not": standing}}
+        guard = {**guards.of_client(client_id), "sessions": {"$not": standing}}
         fence = {"$addToSet": {"abandonedClaims": claim_id}, "$set": guards.stamp(now)}
         fresh = guards.empty_booking(client_id, now)
         for name in ("clientId", "abandonedClaims", "updatedAt"):
@@ -80,7 +80,7 @@ class Healing:
             return False
         client_id, claim_id = busy["clientId"], busy["claimId"]
         booking = await self.store.find_one(
-            "read claim's booking", "bookings", {"clientId": client_id}, {"sessions": 1}
+            "read claim's booking", "bookings", guards.of_client(client_id), {"sessions": 1}
         )
         sessions: list[Document] = (booking or {}).get("sessions", [])
         standing = next((session for session in sessions if session.get("claimId") == claim_id), None)
@@ -104,7 +104,7 @@ class Healing:
         if not await self.fence(client_id, claim_id, now):
             return False
         booking = await self.store.find_one(
-            "read claim's booking", "bookings", {"clientId": client_id}, {"sessions": 1}
+            "read claim's booking", "bookings", guards.of_client(client_id), {"sessions": 1}
         )
         sessions: list[Document] = (booking or {}).get("sessions", [])
         known = next((session for session in sessions if session["sessionId"] == claim["sessionId"]), None)
@@ -117,7 +117,7 @@ class Healing:
 
     async def expire_own(self, client_id: ObjectId, starts_at: datetime, ends_at: datetime, now: datetime) -> bool:
         """BOOK 2b: the client's own lapsed hold lies in the way; expire it."""
-        booking = await self.store.find_one("read own holds", "bookings", {"clientId": client_id}, {"sessions": 1})
+        booking = await self.store.find_one("read own holds", "bookings", guards.of_client(client_id), {"sessions": 1})
         freed = False
         for session in (booking or {}).get("sessions", []):
             overlaps = session["status"] in ACTIVE and session["startsAt"] < ends_at and session["endsAt"] > starts_at

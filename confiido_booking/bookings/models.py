@@ -25,6 +25,7 @@ from confiido_booking.money import ZERO, Money
 from confiido_booking.times import utc_now
 
 SCHEMA_VERSION = 1
+CURRENT = {"schemaVersion": {"$exists": True}}  # a document of this shape; an old system's have none
 _DEFAULT_ZONE = "Asia/Kolkata"
 
 
@@ -275,12 +276,17 @@ class Booking(Document):
         use_revision = True
         keep_nulls = False
         indexes: ClassVar = [
-            IndexModel([("clientId", ASCENDING)], unique=True, name="one_booking_per_client"),  # L1; the shard key
+            # L1. What an old system left in the collection is exempt until it is converted (docs/migration.md).
+            IndexModel(
+                [("clientId", ASCENDING)], unique=True, name="one_document_per_client", partialFilterExpression=CURRENT
+            ),
+            IndexModel([("clientId", ASCENDING), ("schemaVersion", ASCENDING)], name="client"),  # the shard key
             IndexModel([("bookingReference", ASCENDING)], name="reference"),
             IndexModel([("updatedAt", ASCENDING)], name="updated"),
             IndexModel([("clientEmail", ASCENDING)], name="email"),
             IndexModel([("sessions._id", ASCENDING)], name="old_session_id", sparse=True),  # only migrated ones have it
         ]
+        former_indexes: ClassVar = ["one_booking_per_client"]  # unique over old documents too
 
     @before_event(Insert, Replace, Save, SaveChanges)
     def recompute_totals(self) -> None:

@@ -20,6 +20,7 @@ from bson.errors import InvalidId
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import rules
 from confiido_booking.bookings.context import Context
+from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.views import HEAD
 from confiido_booking.database.store import Document
 from confiido_booking.errors import FieldError, Invalid
@@ -276,11 +277,11 @@ async def _with_sessions(context: Context, clients: Counter[ObjectId], ids: list
     wanted = {"$filter": {"input": "$sessions", "as": "s", "cond": {"$in": ["$$s.sessionId", {"$literal": ids}]}}}
     reads = []
     if one:
-        query = {"clientId": {"$in": one}}
+        query = {"clientId": {"$in": one}, **CURRENT}
         reads.append(store.find("read sessions", "bookings", query, {**head, "sessions": picked}))
     if several:
         pipeline: list[Document] = [
-            {"$match": {"clientId": {"$in": several}}},
+            {"$match": {"clientId": {"$in": several}, **CURRENT}},
             {"$project": {**head, "sessions": wanted}},
         ]
         reads.append(store.aggregate("read sessions", "bookings", pipeline))

@@ -18,7 +18,7 @@ from confiido_booking.bookings.context import BOOKING_NOT_FOUND, CLIENT_IS_BUSY,
 from confiido_booking.bookings.finding import archived_session
 from confiido_booking.bookings.guards import Command
 from confiido_booking.bookings.healing import SYSTEM_CANCEL
-from confiido_booking.bookings.models import Session
+from confiido_booking.bookings.models import CURRENT, Session
 from confiido_booking.bookings.statuses import PaymentStatus, SessionStatus, TimeoutStatus
 from confiido_booking.bookings.views import Change, View, projection
 from confiido_booking.calendar import claims
@@ -107,7 +107,7 @@ async def explain(context: Context, booking_id: ObjectId, session_id: ObjectId, 
         Conflict: ``archived``: the session is history.
         PreconditionFailed: ``if_version`` is not the session's version.
     """
-    document = await context.store.find_one("read booking", "bookings", {"_id": booking_id})
+    document = await context.store.find_one("read booking", "bookings", {"_id": booking_id, **CURRENT})
     if document is None or (command.actor.role is Role.CLIENT and document["clientId"] != command.actor.id):
         raise NotFound(BOOKING_NOT_FOUND, code="booking_not_found")
     session = next((s for s in document["sessions"] if session_id in (s["sessionId"], s.get("_id"))), None)

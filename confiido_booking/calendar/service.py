@@ -14,6 +14,7 @@ from bson import ObjectId
 from confiido_booking import times
 from confiido_booking.actors import Actor
 from confiido_booking.bookings.healing import YOUNG
+from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.rules import is_lapsed, text
 from confiido_booking.calendar import claims, slots
 from confiido_booking.calendar.availability import (
@@ -298,7 +299,7 @@ class Calendars:
             or (moved is not None and entry.get("sessionId") == moved)
         ]
         clients = list({entry["clientId"] for entry in entries if entry["owner"] == "session"})
-        held = {"clientId": {"$in": clients}}
+        held = {"clientId": {"$in": clients}, **CURRENT}
         bookings = await self.store.find("read holds", "bookings", held, _STANDING) if clients else []
         sessions = {session.get("claimId"): session for booking in bookings for session in booking.get("sessions", [])}
         taken: list[Span] = []

@@ -185,32 +185,53 @@ class Store:
             ),
         )
 
-    async def create_indexes(self, collection: str, indexes: Sequence[IndexModel]) -> list[str]:
-        """Create what is missing. An index that was declared otherwise before is made anew under its name."""
+    async def create_indexes(
+        self, collection: str, indexes: Sequence[IndexModel], *, former: Sequence[str] = ()
+    ) -> list[str]:
+        """Create what is missing. An index that was declared otherwise before is made anew under its name.
+
+        ``former`` ones are dropped after what stands in their stead is there; before, where both cannot be.
+        """
 
         async def create() -> list[str]:
             held = self.collection(collection)
+            names = await held.index_information() if former else {}
+            gone = [name for name in former if name in names]
             try:
-                return await held.create_indexes(list(indexes))
+                made = await held.create_indexes(list(indexes))
             except OperationFailure as error:
-                if error.code not in _INDEX_CONFLICT:
+                if not _is_index_conflict(error):
                     raise
-            names = []
-            for index in indexes:
-                try:
-                    names += await held.create_indexes([index])
-                except OperationFailure as error:
-                    if error.code not in _INDEX_CONFLICT:
-                        raise
-                    await held.drop_index(index.document["name"])
-                    names += await held.create_indexes([index])
-            return names
+                made = []
+                for index in indexes:
+                    made += await _made_anew(held, index, gone)
+            for name in gone:
+                await held.drop_index(name)
+            return made
 
         return await self.run("create indexes", create)
 
     async def delete(self, step: str, collection: str, query: Filter) -> bool:
         result = await self.run(step, lambda: self.collection(collection).delete_one(query))
         return bool(result.deleted_count)
+
+
+async def _made_anew(held: AsyncCollection[Document], index: IndexModel, former: list[str]) -> list[str]:
+    """Create an index in the place of one that is in its way."""
+    try:
+        return await held.create_indexes([index])
+    except OperationFailure as error:
+        if not _is_index_conflict(error):
+            raise
+    name = index.document["name"]
+    for in_the_way in [name] if name in await held.index_information() else former:
+        await held.drop_index(in_the_way)
+    former[:] = [name for name in former if name in await held.index_information()]
+    return await held.create_indexes([index])
+
+
+def _is_index_conflict(error: OperationFailure) -> bool:
+    return error.code in _INDEX_CONFLICT or "Conflicting index definition" in str(error)  # mongoeco has no code for it
 
 
 def _codes(error: OperationFailure) -> set[int]:

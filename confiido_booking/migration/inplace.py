@@ -1,14 +1,14 @@
 """Migrating in place: the old documents lie in the very collection that will hold the new ones.
 
 They are first moved aside, whole, to ``bookings_flat_backup``, which is then the source: it does not change while a
-run is killed and taken up, and ``bookings`` holds nothing but new documents, so that L1's unique index can be made.
+run is killed and taken up, and ``bookings`` holds nothing but new documents.
 """
 
 from confiido_booking.database.store import Document, Store
 from confiido_booking.migration.sources import BACKUP
 from confiido_booking.migration.writing import insert_missing
 
-OLD = {"schemaVersion": {"$exists": False}}
+OLD = {"schemaVersion": {"$exists": False}}  # the opposite of CURRENT
 _BATCH = 500
 
 
@@ -24,21 +24,13 @@ async def move_aside(store: Store) -> int:
 
 
 async def put_back(store: Store) -> int:
-    """The inverse: every original where it was, the unique index of the new documents dropped before."""
-    await _drop_unique_index(store)
+    """The inverse: every original where it was."""
     returned = 0
     while batch := await store.find("read backup", BACKUP, {}, limit=_BATCH):
         await insert_missing(store, "bookings", batch)
         await delete(store, BACKUP, {"_id": {"$in": [document["_id"] for document in batch]}})
         returned += len(batch)
     return returned
-
-
-async def _drop_unique_index(store: Store) -> None:
-    indexes = await store.run("read indexes", store.collection("bookings").index_information)
-    for name, index in indexes.items():
-        if index.get("unique") and name != "_id_":
-            await store.run("drop index", lambda name=name: store.collection("bookings").drop_index(name))  # type: ignore[misc]
 
 
 async def delete(store: Store, collection: str, query: Document) -> None:

@@ -12,6 +12,7 @@ import pytest
 from bson import ObjectId
 
 from confiido_booking import Actor, Confiido
+from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.reading import SessionFilter
 from confiido_booking.database.store import Document, Store
 from tests.builders import Clock, a_client, an_admin
@@ -44,7 +45,7 @@ async def filled(confiido: Confiido, clock: Clock) -> Confiido:
         }
         for number in range(FILLING)
     ]
-    bookings = [{"_id": ObjectId(), "clientId": ObjectId(), "sessions": []} for _ in range(FILLING)]
+    bookings = [{"_id": ObjectId(), "clientId": ObjectId(), "sessions": [], "schemaVersion": 1} for _ in range(FILLING)]
     await confiido.store.collection("service_sessions").insert_many(entries)
     await confiido.store.collection("bookings").insert_many(bookings)
     return confiido
@@ -114,7 +115,12 @@ async def test_no_list_scans(filled: Confiido, clock: Clock, kind: str, actor: A
 async def test_the_commands_of_a_booking_find_its_document_by_an_index(filled: Confiido) -> None:
     someone = ObjectId()
     by = {
-        "bookings": [{"clientId": someone}, {"_id": someone}],
+        "bookings": [
+            {"clientId": someone},
+            {"clientId": someone, **CURRENT},
+            {"clientId": {"$in": [someone]}, **CURRENT},
+            {"_id": someone, **CURRENT},
+        ],
         "calendars": [{"_id": someone}],
         "booking_archive": [{"_id": someone}, {"clientId": someone}],
         "service_sessions": [{"_id": someone}, {"listing.sessionId": someone}],
