@@ -7,6 +7,8 @@
     ├── NotAllowed                 seen, but not theirs to do                (403)
     ├── NotFound                   not there, or not theirs to see           (404)
     ├── PaymentNotVerified         money was claimed, not shown              (402)
+    ├── InvalidSignature           a webhook that nobody we know signed      (400)
+    ├── MalformedEvent             a provider's, but not what it documents   (400)
     ├── Conflict                   the state or the place says no            (409)
     │   ├── SlotTaken              next_starts
     │   ├── ClientBusy
@@ -90,6 +92,16 @@ class NotFound(BookingError):
 class PaymentNotVerified(BookingError):
     code = "payment_not_verified"
     sentence = "No verified payment exists for this session"
+
+
+class InvalidSignature(BookingError):
+    code = "invalid_signature"
+    sentence = "Invalid signature"
+
+
+class MalformedEvent(BookingError):
+    code = "malformed_event"
+    sentence = "The event cannot be read"
 
 
 class Conflict(BookingError):

@@ -1,0 +1,1 @@
+"""Payment providers, attempts to pay, what providers tell, and whether it all agrees."""
