@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from bson import ObjectId
+
 from confiido_booking.errors import MalformedEvent
 from confiido_booking.payments.amounts import MinorUnits, NotAnAmount
 
@@ -52,6 +54,12 @@ def optional_identifier(of: Part, name: str) -> str | None:
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise MalformedEvent(f"The event's {name} is no identifier")
     return value
+
+
+def our_id(of: object, name: str) -> ObjectId | None:
+    """An id that we gave the provider along; None for anything else."""
+    value = of.get(name) if isinstance(of, dict) else None
+    return ObjectId(value) if isinstance(value, str) and ObjectId.is_valid(value) else None
 
 
 def word(of: Part, name: str) -> str | None:

@@ -7,13 +7,16 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
+from bson import ObjectId
+
 from confiido_booking.errors import Unavailable
+from confiido_booking.ledger.models import DisputeState, EntryState
+from confiido_booking.ledger.service import Provider as Refunder
 
 TIMEOUT_SECONDS = 10.0
 
 
 class ProviderName(StrEnum):
-    MANUAL = "manual"
     RAZORPAY = "razorpay"
     STRIPE = "stripe"
 
@@ -46,36 +49,6 @@ class Returned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefundWanted:
-    """Money to be paid back. ``key`` is the refund's own id, and the provider's idempotency key."""
-
-    key: str
-    payment_id: str
-    amount: Decimal
-    currency: str
-
-
-class RefundState(StrEnum):
-    PENDING = "pending"
-    SETTLED = "settled"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class RefundMade:
-    """``refund_id`` is the provider's; None where nobody but us keeps books."""
-
-    refund_id: str | None
-    state: RefundState
-
-
-class DisputeState(StrEnum):
-    OPEN = "open"
-    WON = "won"
-    LOST = "lost"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
     """The money is there."""
 
@@ -98,14 +71,14 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refunded:
-    """``key``: our own refund's id where it was we who asked for it."""
+    """``state``: settled, failed or pending. ``key``: our own refund's id, where it was we who asked for it."""
 
     refund_id: str
     payment_id: str
     amount: Decimal
     currency: str
-    state: RefundState
-    key: str | None
+    state: EntryState
+    key: ObjectId | None
     at: datetime
 
 
@@ -131,12 +104,12 @@ class Told:
     facts: tuple[Fact, ...]
 
 
-class Provider(Protocol):
-    """One way to be paid. Every call that reaches out gives up after ``TIMEOUT_SECONDS``.
+class Provider(Refunder, Protocol):
+    """One way to be paid: open an order, believe what comes back, read a webhook, pay back.
 
-    Raises, from every method that reaches out: Unavailable ``provider_unavailable`` where the provider does not answer
-    or is in trouble: what was asked for may or may not have been done, and is asked for again under the same key;
-    Invalid ``provider_refused`` where it says no.
+    Whatever reaches out gives up in time, and raises Unavailable ``provider_unavailable`` where the provider does not
+    answer or is in trouble: what was asked for may or may not have been done, and is asked for again under the same
+    key. Invalid ``provider_refused`` is its no.
     """
 
     async def open(self, wanted: Wanted) -> Checkout:
@@ -160,9 +133,9 @@ class Provider(Protocol):
         """
         ...
 
-    async def refund(self, wanted: RefundWanted) -> RefundMade: ...
-
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Let go of its connections."""
+        ...
 
 
 def not_configured(what: str) -> Unavailable:

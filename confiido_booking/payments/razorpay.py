@@ -8,10 +8,12 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import razorpay  # type: ignore[import-untyped]
 import requests
+from bson import ObjectId
 from razorpay.errors import (  # type: ignore[import-untyped]
     BadRequestError,
     GatewayError,
@@ -20,6 +22,8 @@ from razorpay.errors import (  # type: ignore[import-untyped]
 )
 
 from confiido_booking.errors import Invalid, InvalidSignature, MalformedEvent, PaymentNotVerified
+from confiido_booking.ledger.models import DisputeState, EntryState
+from confiido_booking.ledger.service import RefundAnswer
 from confiido_booking.payments import payload
 from confiido_booking.payments.amounts import RAZORPAY
 from confiido_booking.payments.payload import Part
@@ -28,13 +32,10 @@ from confiido_booking.payments.provider import (
     Captured,
     Checkout,
     Disputed,
-    DisputeState,
     Fact,
     Failed,
+    ProviderName,
     Refunded,
-    RefundMade,
-    RefundState,
-    RefundWanted,
     Returned,
     Told,
     Wanted,
@@ -44,7 +45,7 @@ from confiido_booking.payments.provider import (
 from confiido_booking.settings import Settings
 
 NAME = "Razorpay"
-_REFUNDS = {"processed": RefundState.SETTLED, "failed": RefundState.FAILED}
+_REFUNDS = {"processed": EntryState.SETTLED, "failed": EntryState.FAILED}
 _DISPUTES = {"won": DisputeState.WON, "lost": DisputeState.LOST}
 _TEMPORARY = {401, 403, 409, 429}  # a wrong key is the operator's to mend, not the caller's
 
@@ -122,17 +123,29 @@ class Razorpay:
             raise PaymentNotVerified("The payment's signature is not Razorpay's") from None
         return Returned(returned["razorpay_order_id"], returned["razorpay_payment_id"])
 
-    async def refund(self, wanted: RefundWanted) -> RefundMade:
-        asked = {"amount": RAZORPAY.of(wanted.amount, wanted.currency), "notes": {"refund_id": wanted.key}}
-        refund = await self._call(
-            lambda client: client.payment.refund(
-                wanted.payment_id, asked, headers={"X-Refund-Idempotency": wanted.key}, timeout=TIMEOUT_SECONDS
+    @property
+    def name(self) -> str:
+        return ProviderName.RAZORPAY.value
+
+    async def refund(
+        self, *, refund_id: ObjectId, provider_payment_id: str, amount: Decimal, currency: str
+    ) -> RefundAnswer:
+        try:
+            asked = {"amount": RAZORPAY.of(amount, currency), "notes": {"refund_id": str(refund_id)}}
+            refund = await self._call(
+                lambda client: client.payment.refund(
+                    provider_payment_id,
+                    asked,
+                    headers={"X-Refund-Idempotency": str(refund_id)},
+                    timeout=TIMEOUT_SECONDS,
+                )
             )
-        )
-        refund_id = refund.get("id")
-        if not isinstance(refund_id, str):
+        except Invalid as refusal:
+            return RefundAnswer(state=EntryState.FAILED, reason=refusal.code)
+        their_id = refund.get("id")
+        if not isinstance(their_id, str):
             raise unavailable(NAME)
-        return RefundMade(refund_id, _refund_state(refund))
+        return RefundAnswer(state=_refund_state(refund), provider_refund_id=their_id)
 
     async def close(self) -> None:
         return
@@ -216,20 +229,19 @@ def _failed(payment: Part, event: Part) -> Failed:
 
 def _refunded(refund: Part, event: Part) -> Refunded:
     amount, currency = payload.money(refund, "amount", RAZORPAY)
-    notes = refund.get("notes")
     return Refunded(
         refund_id=payload.identifier(refund, "id"),
         payment_id=payload.identifier(refund, "payment_id"),
         amount=amount,
         currency=currency,
         state=_refund_state(refund),
-        key=payload.optional_identifier(notes, "refund_id") if isinstance(notes, dict) else None,
+        key=payload.our_id(refund.get("notes"), "refund_id"),
         at=payload.moment(event, "created_at"),
     )
 
 
-def _refund_state(refund: Part) -> RefundState:
-    return _REFUNDS.get(payload.word(refund, "status") or "", RefundState.PENDING)
+def _refund_state(refund: Part) -> EntryState:
+    return _REFUNDS.get(payload.word(refund, "status") or "", EntryState.PENDING)
 
 
 def _disputed(kind: str, dispute: Part, event: Part) -> Disputed:

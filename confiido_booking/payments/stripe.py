@@ -6,11 +6,15 @@ A PaymentIntent is Stripe's order and payment in one: both ids are its own.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, cast
+from decimal import Decimal
+from typing import Any
 
 import stripe
+from bson import ObjectId
 
 from confiido_booking.errors import Invalid, InvalidSignature, MalformedEvent, PaymentNotVerified
+from confiido_booking.ledger.models import DisputeState, EntryState
+from confiido_booking.ledger.service import RefundAnswer
 from confiido_booking.payments import payload
 from confiido_booking.payments.amounts import STRIPE
 from confiido_booking.payments.payload import Part
@@ -19,13 +23,10 @@ from confiido_booking.payments.provider import (
     Captured,
     Checkout,
     Disputed,
-    DisputeState,
     Fact,
     Failed,
+    ProviderName,
     Refunded,
-    RefundMade,
-    RefundState,
-    RefundWanted,
     Returned,
     Told,
     Wanted,
@@ -36,7 +37,7 @@ from confiido_booking.settings import Settings
 
 NAME = "Stripe"
 TOLERANCE = timedelta(minutes=5)  # how old a signed webhook may be, as Stripe's library has it
-_REFUNDS = {"succeeded": RefundState.SETTLED, "failed": RefundState.FAILED, "canceled": RefundState.FAILED}
+_REFUNDS = {"succeeded": EntryState.SETTLED, "failed": EntryState.FAILED, "canceled": EntryState.FAILED}
 _DISPUTES = {"won": DisputeState.WON, "warning_closed": DisputeState.WON, "lost": DisputeState.LOST}
 _REFUSALS = (stripe.InvalidRequestError, stripe.CardError)
 
@@ -75,25 +76,38 @@ class Stripe:
         """``payment_intent``, the id in the address that Stripe returns to; Stripe is asked whether it is paid."""
         try:
             asked = payload.identifier(returned, "payment_intent")
-        except MalformedEvent:
-            raise PaymentNotVerified() from None
-        intent = await self._call(lambda client: client.v1.payment_intents.retrieve_async(asked))
+            intent = await self._call(lambda client: client.v1.payment_intents.retrieve_async(asked))
+        except (MalformedEvent, Invalid):
+            raise PaymentNotVerified("Stripe knows of no such payment") from None
         if intent.get("id") != asked or intent.get("status") != "succeeded":
             raise PaymentNotVerified("Stripe knows of no such payment")
         return Returned(asked, asked)
 
-    async def refund(self, wanted: RefundWanted) -> RefundMade:
-        units = STRIPE.of(wanted.amount, wanted.currency)
-        refund = await self._call(
-            lambda client: client.v1.refunds.create_async(
-                {"payment_intent": wanted.payment_id, "amount": units, "metadata": {"refund_id": wanted.key}},
-                {"idempotency_key": wanted.key},
+    @property
+    def name(self) -> str:
+        return ProviderName.STRIPE.value
+
+    async def refund(
+        self, *, refund_id: ObjectId, provider_payment_id: str, amount: Decimal, currency: str
+    ) -> RefundAnswer:
+        try:
+            units = STRIPE.of(amount, currency)
+            refund = await self._call(
+                lambda client: client.v1.refunds.create_async(
+                    {
+                        "payment_intent": provider_payment_id,
+                        "amount": units,
+                        "metadata": {"refund_id": str(refund_id)},
+                    },
+                    {"idempotency_key": str(refund_id)},
+                )
             )
-        )
-        refund_id = refund.get("id")
-        if not isinstance(refund_id, str):
+        except Invalid as refusal:
+            return RefundAnswer(state=EntryState.FAILED, reason=refusal.code)
+        their_id = refund.get("id")
+        if not isinstance(their_id, str):
             raise unavailable(NAME)
-        return RefundMade(refund_id, _refund_state(refund))
+        return RefundAnswer(state=_refund_state(refund), provider_refund_id=their_id)
 
     async def close(self) -> None:
         if self._opened is not None:
@@ -124,9 +138,11 @@ class Stripe:
                 answer = await ask(self._client())
         except _REFUSALS as error:
             raise Invalid("Stripe does not accept this payment", code="provider_refused") from error
-        except (stripe.StripeError, TimeoutError) as error:
+        except (stripe.StripeError, TimeoutError, AttributeError) as error:  # it trips over an error that is no object
             raise unavailable(NAME) from error
-        return cast(Part, answer.to_dict())
+        if not isinstance(answer, stripe.StripeObject):
+            raise unavailable(NAME)
+        return answer.to_dict()
 
     def _client(self) -> stripe.StripeClient:
         if self._key is None:
@@ -195,7 +211,6 @@ def _refunded(refund: Part, at: datetime) -> list[Fact]:
     if intent_id is None:
         return []
     amount, currency = payload.money(refund, "amount", STRIPE)
-    metadata = refund.get("metadata")
     return [
         Refunded(
             refund_id=payload.identifier(refund, "id"),
@@ -203,14 +218,14 @@ def _refunded(refund: Part, at: datetime) -> list[Fact]:
             amount=amount,
             currency=currency,
             state=_refund_state(refund),
-            key=payload.optional_identifier(metadata, "refund_id") if isinstance(metadata, dict) else None,
+            key=payload.our_id(refund.get("metadata"), "refund_id"),
             at=at,
         )
     ]
 
 
-def _refund_state(refund: Part) -> RefundState:
-    return _REFUNDS.get(payload.word(refund, "status") or "", RefundState.PENDING)
+def _refund_state(refund: Part) -> EntryState:
+    return _REFUNDS.get(payload.word(refund, "status") or "", EntryState.PENDING)
 
 
 def _disputed(dispute: Part, at: datetime) -> list[Fact]:
