@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import rules, totals
 from confiido_booking.database.documents import to_mongo
+from confiido_booking.events import outbox
 
 Raw = Mapping[str, Any]
 Wire = dict[str, Any]
@@ -26,7 +27,7 @@ _HIDDEN_FROM = {
     Role.EXPERT: _STAFF_ONLY,
 }
 _MEETING = frozenset({"confirmed", "completed", "no-show"})  # a client gets the meeting link with the confirmation
-_PROTOCOL = frozenset({"abandonedClaims", "revision_id", "late", "_lapsed"})
+_PROTOCOL = frozenset({"abandonedClaims", "revision_id", "late", "_lapsed", *outbox.FIELDS})
 _DATES = frozenset({"startDate", "endDate", "date"})
 _CLIENTS_SUMS = frozenset({"totalSessions", "totalSpent", "totals", "archived"})
 

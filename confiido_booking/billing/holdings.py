@@ -23,6 +23,7 @@ from confiido_booking.bookings.healing import YOUNG
 from confiido_booking.calendar import claims
 from confiido_booking.database.store import Document
 from confiido_booking.errors import Conflict
+from confiido_booking.events import outbox
 
 CHANGING = "The invoice is changing; please try again"
 
@@ -58,6 +59,7 @@ class Holdings:
         """Each session may be invoiced, stands on no invoice, and still has the price that its line bills."""
         assert invoice.booking_id is not None
         return {
+            **outbox.room_for_events(len(invoice.session_ids)),
             "$and": [
                 guards.on_session(
                     invoice.booking_id,
@@ -71,7 +73,7 @@ class Holdings:
                 )
                 for line in invoice.lines
                 if line.session_id is not None
-            ]
+            ],
         }
 
     def _change(self, invoice: Invoice, command: Command) -> list[Document]:

@@ -28,6 +28,7 @@ from confiido_booking.calendar.claims import Claim
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document, Duplicate
 from confiido_booking.errors import BookingError, ClientBusy, Conflict, FieldError, Invalid, NotAllowed, SlotTaken
+from confiido_booking.events import outbox
 from confiido_booking.experts.models import Expert
 from confiido_booking.experts.service import offer
 from confiido_booking.ids import new_claim_id
@@ -299,20 +300,29 @@ async def _push_once(
         "abandonedClaims": {"$ne": session["claimId"]},
         "sessions.requestKey": {"$ne": command.key},
         "sessions": {"$not": guards.overlapping(session["startsAt"], session["endsAt"])},
+        **outbox.room_for_events(guards.MOST_EVENTS),
         **guards.room_for(guards.weight(session)),
     }
     return await context.store.find_and_update(
         "push",
         "bookings",
         guard,
-        guards.push(session, known, command.now),
+        guards.push(session, known, command),
         projection=projection(view, session["sessionId"]),
     )
 
 
 async def _ensure_booking(context: Context, client_id: ObjectId, now: datetime) -> bool:
-    """Make the client's empty document; whether there was none (L1: a duplicate means there is one)."""
-    if await context.store.find_one("read booking", "bookings", guards.of_client(client_id), {"_id": 1}):
+    """Make the client's empty document; whether there was none (L1: a duplicate means there is one).
+
+    One whose outbox is full is relieved of it.
+    """
+    there = await context.store.find_one(
+        "read booking", "bookings", guards.of_client(client_id), dict.fromkeys(outbox.FIELDS, 1)
+    )
+    if there is not None:
+        if outbox.is_full(there, guards.MOST_EVENTS):
+            await outbox.deliver(context.store, "bookings", there)
         return False
     document = {"_id": ObjectId(), **guards.empty_booking(client_id, now)}
     try:

@@ -20,13 +20,16 @@ from confiido_booking.bookings import totals
 from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.rules import MAX_HISTORY, TRANSITIONS
 from confiido_booking.bookings.statuses import ACTIVE, SessionStatus
+from confiido_booking.events import outbox, types
 from confiido_booking.ids import new_reference
 
 Expression = Any
 Pipeline = list[dict[str, Any]]
 Filter = dict[str, Any]
 
-MAX_BYTES = 1_000_000  # of a client's document: what no guard asks about fits between it and SPEC 11's 1 MiB
+# Of a client's document: what no guard asks about fits between it and SPEC 11's 1 MiB.
+MAX_BYTES = 1_000_000 - outbox.MOST * outbox.EVENT_BYTES
+MOST_EVENTS = 2  # of a command on one session: itself, and the confirmation it brings
 CLOSING_BYTES = 1_000  # kept free for each session, so that none is too large to be confirmed, ended or cancelled
 _BYTES_PER_SESSION = 1_000  # more than a session weighs without what is of any length
 # Weighed one by one, because the embedded engine cannot take the $bsonSize of a document with a Decimal128 in it.
@@ -98,6 +101,7 @@ def on_session(
     ``extra`` are further conditions on the session.
     """
     document, session = owned(booking_id, command.actor)
+    document |= outbox.room_for_events(MOST_EVENTS)
     session |= {"sessionId": session_id, "history.key": {"$ne": command.key}, **(extra or {})}
     if command.if_version is not None:
         session["version"] = command.if_version
@@ -175,15 +179,47 @@ def change(
     }
     this = {"$eq": ["$$s.sessionId", {"$literal": session_id}]}
     sessions = {"$map": {"input": "$sessions", "as": "s", "in": {"$cond": [this, changed, "$$s"]}}}
-    return [{"$set": {"sessions": sessions, **stamped(command.now)}}, *totals.stages()]
+    return [
+        {"$set": {"sessions": sessions, **stamped(command.now)}},
+        {"$set": recorded(session_id, command)},
+        *totals.stages(),
+    ]
 
 
-def push(session: Mapping[str, Any], client: Mapping[str, Any], now: datetime) -> Pipeline:
+def recorded(session_id: ObjectId, command: Command) -> dict[str, Expression]:
+    """The command's event, for a ``$set`` stage after the one that changed the session and wrote its history.
+
+    That the session is confirmed by another command than ``confirm`` is an event of its own.
+    """
+    this = {"$filter": {"input": "$sessions", "as": "o", "cond": {"$eq": ["$$o.sessionId", {"$literal": session_id}]}}}
+    before = {"$arrayElemAt": ["$$s.history.from", -1]}
+    data = {"bookingId": "$_id", "from": before, **{name: f"$$s.{name}" for name in TOLD}}
+
+    def told(type_: str) -> Expression:
+        known = outbox.event(type_, at=command.now, actor=command.actor, session_id=session_id)
+        return {"$mergeObjects": [{"$literal": known}, {"clientId": "$clientId", "data": data}]}
+
+    events: Expression = [told(types.of_action(command.action))]
+    if command.action in types.MAY_CONFIRM:
+        is_confirmed = {"$and": [{"$eq": ["$$s.status", "confirmed"]}, {"$ne": [before, "confirmed"]}]}
+        events = {"$concatArrays": [events, {"$cond": [is_confirmed, [told(types.CONFIRMED)], []]}]}
+    with_session = {"$let": {"vars": {"s": {"$arrayElemAt": [this, 0]}}, "in": events}}
+    return outbox.appended_as(with_session, command.now)
+
+
+TOLD = ("status", "paymentStatus", "version", "expertId", "startsAt", "endsAt")  # what an event says of its session
+
+
+def push(session: Mapping[str, Any], client: Mapping[str, Any], command: Command) -> Pipeline:
     """Add a session and what is newly known of the client. The first session gives the booking its currency."""
     sessions = {"$concatArrays": ["$sessions", [{"$literal": session}]]}
     known = {name: {"$literal": value} for name, value in client.items()}
     currency = {"$ifNull": ["$currency", {"$literal": session["currency"]}]}
-    return [{"$set": {"sessions": sessions, "currency": currency, **known, **stamped(now)}}, *totals.stages()]
+    return [
+        {"$set": {"sessions": sessions, "currency": currency, **known, **stamped(command.now)}},
+        {"$set": recorded(session["sessionId"], command)},
+        *totals.stages(),
+    ]
 
 
 def stamp(now: datetime) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from confiido_booking.bookings.rules import EXPIRED_REASON, is_lapsed
 from confiido_booking.bookings.statuses import ACTIVE
 from confiido_booking.calendar import claims
 from confiido_booking.database.store import Document, Duplicate, Store
+from confiido_booking.events import outbox
 
 YOUNG = timedelta(seconds=30)  # a claim younger than this may still get its session; no law rests on it
 KEEP_FENCES = timedelta(days=1)  # longer than any command can sleep
@@ -38,18 +39,32 @@ class Healing:
         Returns the session as it then is, or None where there was nothing to expire.
         """
         command = Command(action="expire", actor=actor or Actor.system(), now=now)
-        document = await self.store.find_and_update(
-            "expire",
-            "bookings",
-            guards.on_session(booking_id, session_id, command, {"timeoutAt": {"$lte": now}}),
-            guards.change(session_id, command, to="cancelled", fields={**SYSTEM_CANCEL, "cancellationTime": now}),
-            projection={"clientId": 1, "sessions": {"$elemMatch": {"sessionId": session_id}}},
-        )
+        document = await self._expire(booking_id, session_id, command)
+        if document is None and await self._relieve(booking_id):
+            document = await self._expire(booking_id, session_id, command)
         if document is None:
             return None
         session: Document = document["sessions"][0]
         await self.drop(session, document["clientId"])
         return session
+
+    async def _expire(self, booking_id: ObjectId, session_id: ObjectId, command: Command) -> Document | None:
+        lapsed = {**SYSTEM_CANCEL, "cancellationTime": command.now}
+        return await self.store.find_and_update(
+            "expire",
+            "bookings",
+            guards.on_session(booking_id, session_id, command, {"timeoutAt": {"$lte": command.now}}),
+            guards.change(session_id, command, to="cancelled", fields=lapsed),
+            projection={"clientId": 1, "sessions": {"$elemMatch": {"sessionId": session_id}}},
+        )
+
+    async def _relieve(self, booking_id: ObjectId) -> bool:
+        """Empty a full outbox, which refuses every command; whether it was full."""
+        fields = dict.fromkeys(outbox.FIELDS, 1)
+        booking = await self.store.find_one("read outbox", "bookings", {"_id": booking_id}, fields)
+        if booking is None or not outbox.is_full(booking, guards.MOST_EVENTS):
+            return False
+        return await outbox.deliver(self.store, "bookings", booking) > 0
 
     async def drop(self, session: Document, client_id: ObjectId) -> None:
         """PROTOCOL's DROP: first the service session says canceled, then the minutes are free.

@@ -18,6 +18,7 @@ from confiido_booking.bookings.views import Change, View, projection
 from confiido_booking.calendar import claims
 from confiido_booking.database.store import Document
 from confiido_booking.errors import ClientBusy, Conflict, NotFound, PreconditionFailed, SlotTaken
+from confiido_booking.events import outbox
 from confiido_booking.ids import new_claim_id
 
 Planning = Callable[[Found], Awaitable[Plan]]
@@ -131,6 +132,8 @@ async def _refused(
     if isinstance(again, Change):
         return again
     if not _as_it_was(found, again, command) or claim_id in again.document["abandonedClaims"]:
+        return None
+    if outbox.is_crowded(again.document):
         return None
     if plan.grows and not guards.has_room(again.document, plan.needs(command)):
         await make_room(context, again, command, plan)

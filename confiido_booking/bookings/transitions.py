@@ -24,6 +24,7 @@ from confiido_booking.bookings.views import Change, View, projection
 from confiido_booking.calendar import claims
 from confiido_booking.database.store import Document
 from confiido_booking.errors import ClientBusy, Conflict, NotFound, PaymentNotVerified, PreconditionFailed
+from confiido_booking.events import outbox
 
 _SESSION_FIELDS = frozenset(info.alias or name for name, info in Session.model_fields.items())
 CLOSED_REQUEST: dict[str, Any] = {
@@ -102,6 +103,8 @@ async def _follow_up(context: Context, change: Change) -> None:
 async def explain(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command) -> Found | Change:
     """After a refusal: the document and the session as they are, or what the same key did before.
 
+    A crowded outbox, which may be what refused it, is emptied by the way: the caller tries again.
+
     Raises:
         NotFound: no such booking or session, or not theirs to see (L10).
         Conflict: ``archived``: the session is history.
@@ -110,6 +113,8 @@ async def explain(context: Context, booking_id: ObjectId, session_id: ObjectId, 
     document = await context.store.find_one("read booking", "bookings", {"_id": booking_id, **CURRENT})
     if document is None or (command.actor.role is Role.CLIENT and document["clientId"] != command.actor.id):
         raise NotFound(BOOKING_NOT_FOUND, code="booking_not_found")
+    if outbox.is_crowded(document):
+        await outbox.deliver(context.store, "bookings", document)
     session = next((s for s in document["sessions"] if session_id in (s["sessionId"], s.get("_id"))), None)
     archived = None if session is not None else await archived_session(context, document["clientId"], session_id)
     session = session or archived

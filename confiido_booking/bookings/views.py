@@ -9,6 +9,7 @@ from bson import ObjectId
 
 from confiido_booking.bookings.models import Booking, Session
 from confiido_booking.database.store import Document
+from confiido_booking.events import outbox
 
 HEAD = (
     "clientId",
@@ -86,7 +87,7 @@ class When:
     timezone: str | None = None
 
 
-def projection(view: View, session_id: ObjectId) -> dict[str, object] | None:
+def projection(view: View, session_id: ObjectId) -> dict[str, object]:
     if view is View.WHOLE:
-        return None
+        return dict.fromkeys(outbox.FIELDS, 0)
     return {**dict.fromkeys(HEAD, 1), "sessions": {"$elemMatch": {"sessionId": session_id}}}

@@ -146,6 +146,10 @@ class Store:
         """Insert with a chosen ``_id``: repeatable, because a second insert is a :class:`Duplicate`."""
         await self.run(step, lambda: self.collection(collection).insert_one(document))
 
+    async def insert_all(self, step: str, collection: str, documents: Sequence[Document]) -> None:
+        """Many inserts in one command, each with a chosen ``_id``. Raises Duplicate where not all were stored."""
+        await self.run(step, lambda: self.collection(collection).insert_many(documents, ordered=False))
+
     async def update(
         self,
         step: str,

@@ -12,6 +12,7 @@ from bson import ObjectId
 
 from confiido_booking import Confiido, Expert
 from confiido_booking.bookings import guards
+from confiido_booking.bookings.guards import Command
 from confiido_booking.bookings.healing import Healing
 from confiido_booking.calendar import claims
 from confiido_booking.calendar.claims import Claim
@@ -133,7 +134,9 @@ async def test_a_push_and_a_fence_of_one_claim_never_both_succeed(confiido: Conf
         }
         guard = {"clientId": client.id, "abandonedClaims": {"$ne": late["claimId"]}}
         pushed, fenced = await asyncio.gather(
-            confiido.store.find_and_update("push", "bookings", guard, guards.push(late, {}, MONDAY)),
+            confiido.store.find_and_update(
+                "push", "bookings", guard, guards.push(late, {}, Command(action="book", actor=client, now=MONDAY))
+            ),
             healing.fence(client.id or ObjectId(), late["claimId"], MONDAY),
         )
 
