@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api import errors, observability
 from api.auth import Authenticator, Identity
 from api.limits import RateLimit
-from api.routes import availability, booking_commands, bookings, experts, health, invoices, sessions
+from api.routes import availability, booking_commands, bookings, experts, health, invoices, reviews, sessions
 from confiido_booking.client import Confiido
 from confiido_booking.settings import Settings
 
@@ -29,6 +29,7 @@ _TAGS = [
     {"name": "Rescheduling", "description": "Move a session, or ask for it"},
     {"name": "Sessions", "description": "Sessions in the words of the sales workflow"},
     {"name": "Invoices", "description": "Bill sessions and other things, and correct what was billed"},
+    {"name": "Reviews", "description": "What clients say of sessions"},
     {"name": "Availability", "description": "When an expert can be booked"},
     {"name": "Experts", "description": "Who can be booked"},
     {"name": "Administration", "description": "For those who run the marketplace"},
@@ -41,6 +42,9 @@ _ROUTERS = [
     sessions.api,
     invoices.api,
     invoices.of_session,
+    reviews.api,
+    reviews.public,
+    reviews.administration,
     availability.api,
     experts.directory,
     experts.own,

@@ -33,6 +33,8 @@ from confiido_booking.idempotency import IdempotencyKeys
 from confiido_booking.ledger.models import COLLECTION as PAYMENTS
 from confiido_booking.ledger.models import INDEXES as PAYMENT_INDEXES
 from confiido_booking.ledger.service import Ledger
+from confiido_booking.reviews.models import INDEXES as REVIEW_INDEXES
+from confiido_booking.reviews.service import Reviews
 from confiido_booking.settings import Settings
 from confiido_booking.times import Clock, utc_now
 
@@ -42,6 +44,7 @@ OTHER_INDEXES = {
     "idempotency_keys": IDEMPOTENCY_INDEXES,
     "invoices": INVOICE_INDEXES,
     "invoice_numbers": NUMBER_INDEXES,
+    "reviews": REVIEW_INDEXES,
     PAYMENTS: PAYMENT_INDEXES,
 }
 DEFAULT_DATABASE = "confiido"
@@ -63,6 +66,7 @@ class Confiido:
     bookings: Bookings
     invoices: Invoices
     ledger: Ledger
+    reviews: Reviews
     idempotency: IdempotencyKeys
     doctor: Doctor
     chores: Chores
@@ -140,6 +144,7 @@ class Confiido:
             bookings=Bookings(context),
             invoices=invoices,
             ledger=Ledger(context),
+            reviews=Reviews(context),
             idempotency=IdempotencyKeys(store, clock),
             doctor=Doctor(context),
             chores=Chores(context, Archive(store), invoices),

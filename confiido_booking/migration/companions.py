@@ -20,6 +20,8 @@ from confiido_booking.migration.scratch import decoded
 from confiido_booking.migration.writing import insert_missing
 
 _BATCH = 500
+_COMMENTS = ("comment", "text", "review", "content")
+_LINKED = ("sessionId", "clientId", "legacy", "expertId", "rating", "comment", "createdAt")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -176,6 +178,8 @@ class Companions:
                 document = {**decoded(doc), "_id": old_id(key)}
                 if found is not None:
                     document |= {"sessionId": found[0], "clientId": found[1]}
+                if name == "reviews":
+                    document |= self._review(document)
                 document["legacy"] = {"runId": self.run.id, "source": self.reading.source.name}
                 by_name.setdefault(name, []).append(document)
             for name, documents in by_name.items():
@@ -183,6 +187,25 @@ class Companions:
                     await self._make(name, documents) if not self.run.in_place else await self._link(name, documents)
                 )
         return made, dangling
+
+    def _review(self, document: Document) -> Document:
+        """What the reviews room reads: whose expert's, a rating that is a number, the comment and the moment."""
+        coercions, read = self.reading.coercions, dict[str, Any]()
+        if "sessionId" in document:
+            named = document["sessionId"].binary
+            row = self.reading.scratch.one("SELECT expert FROM sessions WHERE session = ? AND lost = 0", named)
+            if row is not None and row[0] is not None:
+                read["expertId"] = ObjectId(row[0])
+        rating = _quiet_number(document.get("rating"))
+        if rating is not None:
+            read["rating"] = rating
+        comment = next((text for name in _COMMENTS if (text := coercions.text(document.get(name)))), None)
+        if comment is not None:
+            read["comment"] = comment
+        written = document.get("createdAt", document.get("created_at"))
+        own = document["_id"]
+        born = own.generation_time if isinstance(own, ObjectId) else self.reading.options.as_of
+        return read | {"createdAt": _quiet(lambda: coercions.moment(written)) or born}
 
     def resolve(self, reference: str) -> tuple[ObjectId, ObjectId] | None:
         """(sessionId, clientId) of an old id; of a nested document with one session, that session."""
@@ -193,7 +216,7 @@ class Companions:
         writes = [
             UpdateOne(
                 {"_id": document["_id"], "legacy.runId": {"$exists": False}},
-                {"$set": {field: document[field] for field in ("sessionId", "clientId", "legacy")}},
+                {"$set": {field: document[field] for field in _LINKED if field in document}},
             )
             for document in documents
             if "sessionId" in document
@@ -227,6 +250,14 @@ def resolved(reading: Reading, reference: str) -> tuple[ObjectId, ObjectId] | No
         if len(sessions) == 1:
             return ObjectId(sessions[0][0]), ObjectId(row[0])
     return None
+
+
+def _quiet_number(value: Any) -> int | float | None:
+    try:
+        rating = float(str(value))
+    except ValueError:
+        return None
+    return (int(rating) if rating == int(rating) else rating) if 1 <= rating <= 5 else None
 
 
 def _quiet[T](read: Callable[[], T]) -> T | None:

@@ -25,6 +25,7 @@ STEPS = {
     "invoiced": ("confirm", "invoice"),
     "completed": ("confirm", "complete"),
     "no-show": ("confirm", "no-show"),
+    "reviewed": ("confirm", "complete", "review"),
 }
 CALLERS = ("nobody", "client", "other client", "expert", "other expert", "admin", "service")
 Raw = dict[str, list[Document]]
@@ -164,6 +165,8 @@ async def _do(
             await bookings.no_show(booking, session, actor=admin)
         case "invoice":
             await confiido.invoices.of_sessions(actor=admin, session_ids=[session])
+        case "review":
+            await confiido.reviews.write(actor=client, session_id=session, rating=4, comment="Sharp questions")
         case "request-reschedule":
             await bookings.request_reschedule(booking, session, actor=client, starts_at=noon + timedelta(days=7))
 

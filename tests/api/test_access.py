@@ -140,6 +140,15 @@ ROWS = [
         "POST /api/invoices/{id}/credit-note",
         (403, 404, 404, 404, 201, 403), {"reason": "a mistake"}, f"{INVOICE}/credit-note", "invoiced",
     ),
+    # Reviews
+    Row("POST /api/reviews", (201, 404, 403, 403, 403, 403), SESSION | {"rating": 5}, state="completed"),
+    Row("POST /api/reviews", (409, 404, 403, 403, 403, 403), SESSION | {"rating": 5}, state="confirmed"),
+    Row("GET /api/reviews/expert/{id}", ANYBODY, path="/api/reviews/expert/{grace}", nobody=200),
+    Row(
+        "PUT /api/admin/reviews/{id}/hide",
+        (403, 403, 403, 403, 200, 403), {"hidden": True, "reason": "rude"},
+        "/api/admin/reviews/{sessionId}/hide", "reviewed",
+    ),
     # Availability
     Row(
         "GET /api/availability/userid/{user_id}/slots/{date}",

@@ -1,6 +1,7 @@
 """Writing: one document a client, claims, the archive, the quarantine; twice, in two halves, and back."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from bson import Decimal128, ObjectId
@@ -287,3 +288,18 @@ async def test_export_gives_rows_that_migrate_to_the_same_documents(confiido: Co
         booking.pop("legacy")
     assert after["bookings"] == before["bookings"]
     assert {name: after[name] for name in kept[1:3]} == {name: before[name] for name in kept[1:3]}
+
+
+async def test_migrated_reviews_are_read_and_counted_as_the_expert_s(confiido: Confiido) -> None:
+    old = flat()
+    review = {"_id": ObjectId(), "bookingId": str(old["_id"]), "rating": "5", "text": "Sharp questions"}
+    half = {"_id": ObjectId(), "bookingId": str(old["_id"]), "rating": 4.5}
+    unreadable = {"_id": ObjectId(), "bookingId": str(old["_id"]), "rating": "good"}
+
+    await migrate(confiido, MemorySource({"bookings": [old], "reviews": [review, half, unreadable]}))
+
+    expert = (await confiido.store.find("read", "bookings", {}))[0]["sessions"][0]["expertId"]
+    await confiido.store.insert("insert", "experts", {"_id": expert, "userId": expert})
+    read = await confiido.reviews.of_expert(expert)
+    assert (read.average, read.count) == (Decimal("4.75"), 2)
+    assert "Sharp questions" in [each.comment for each in read.reviews]
