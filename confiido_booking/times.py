@@ -30,6 +30,8 @@ def utc_now() -> datetime:
 
 def milliseconds(moment: datetime) -> datetime:
     """The same instant as the store keeps it: UTC, whole milliseconds."""
+    if moment.tzinfo is UTC and not moment.microsecond % 1000:
+        return moment
     moment = moment.astimezone(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
@@ -133,7 +135,7 @@ class Wall:
 def wall(starts_at: datetime, ends_at: datetime, tz: ZoneInfo) -> Wall:
     start, end = starts_at.astimezone(tz), ends_at.astimezone(tz)
     midnight = datetime(start.year, start.month, start.day, tzinfo=UTC)
-    return Wall(midnight, f"{start:%H:%M}", f"{end:%H:%M}")
+    return Wall(midnight, f"{start.hour:02}:{start.minute:02}", f"{end.hour:02}:{end.minute:02}")
 
 
 def ends_at(starts_at: datetime, duration: int) -> datetime:

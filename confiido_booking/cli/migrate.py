@@ -5,7 +5,7 @@ Exit codes: 0 done and sound, 1 ``verify`` found a difference, 2 a wrong call or
 
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -149,9 +149,10 @@ def apply(
         console = Console()
         shown = {name.replace("_", " "): count for name, count in done.counts.items() if count}
         report.as_table(f"Run {done.run.id}", shown, console)
-        _listed(console, "double bookings kept and marked; settle those to come", done.conflicts)
-        _listed(console, "changed in both systems; ours stands", done.changed_in_both)
-        _listed(console, "references that lead nowhere", done.dangling)
+        counts = done.counts
+        _listed(console, "double bookings kept and marked; settle those to come", done.conflicts, counts["conflicts"])
+        _listed(console, "changed in both systems; ours stands", done.changed_in_both, counts["changed_in_both"])
+        _listed(console, "references that lead nowhere", done.dangling, counts["dangling"])
         console.print("Nothing was to do" if not done.wrote else "Done; now `confiido migrate verify`")
 
     run_(work)
@@ -371,14 +372,15 @@ def _watched(title: str) -> Iterator[Watch]:
         yield _Bars(progress, title, {})
 
 
-def _listed(console: Console, what: str, items: object) -> None:
-    found = list(items) if isinstance(items, list | tuple) else []
-    if found:
-        console.print(f"{len(found):,} {what}:")
-        for item in found[:20]:
+def _listed(console: Console, what: str, items: Sequence[object], count: int | None = None) -> None:
+    """The first of them, and how many there are: ``count`` where not all were kept."""
+    if items:
+        there = len(items) if count is None else count
+        console.print(f"{there:,} {what}:")
+        for item in items[:20]:
             console.print(f"  {item}")
-        if len(found) > 20:
-            console.print(f"  … and {len(found) - 20:,} more")
+        if there > 20:
+            console.print(f"  … and {there - 20:,} more")
 
 
 def _confirm(question: str, yes: bool) -> None:

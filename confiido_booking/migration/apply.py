@@ -26,7 +26,8 @@ _BATCH = 200
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
     """What ``apply`` did. ``conflicts``: double bookings kept and marked. ``changed_in_both``: sessions that the old
-    and the new system changed; ours stands. ``dangling``: references to ids that no record had."""
+    and the new system changed; ours stands. ``dangling``: references to ids that no record had. Of each the first
+    thousand; ``counts`` says under the same names how many there are."""
 
     run: Run
     counts: Counter[str]
@@ -74,7 +75,7 @@ async def apply(
         writer = Writer(store, reading, run, progress, rate=rate)
         written = await writer.clients(options.limit)
         counts.update(written.counts)
-        counts["references"], dangling = await companions.references()
+        counts["references"], counts["dangling"], dangling = await companions.references()
         counts["quarantined"] = await _quarantine(store, reading, run)
         counts["matched"] = reading.matched
         counts["wrote"] += sum(counts[name] for name in ("experts", "users", "references", "quarantined"))

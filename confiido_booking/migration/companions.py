@@ -17,7 +17,7 @@ from confiido_booking.migration.intake import Reading, old_id
 from confiido_booking.migration.people import number
 from confiido_booking.migration.runs import Run
 from confiido_booking.migration.scratch import decoded
-from confiido_booking.migration.writing import insert_missing
+from confiido_booking.migration.writing import LISTED, insert_missing
 
 _BATCH = 500
 _COMMENTS = ("comment", "text", "review", "content")
@@ -166,15 +166,18 @@ class Companions:
         ]
         await self.store.run("refresh users", lambda: self.store.collection("users").bulk_write(writes, ordered=False))
 
-    async def references(self) -> tuple[int, list[str]]:
-        """Write what pointed at old ids, with ``sessionId``; and say what points at nothing."""
-        made, dangling = 0, []
+    async def references(self) -> tuple[int, int, list[str]]:
+        """Write what pointed at old ids, with ``sessionId``; how many point at nothing, and the first of those."""
+        made, lost = 0, 0
+        dangling: list[str] = []
         for rows in _batches(self.reading.scratch.all("SELECT name, key, target, doc FROM refs ORDER BY id")):
             by_name: dict[str, list[Document]] = {}
             for name, key, target, doc in rows:
                 found = next((hit for part in target.split("\n") if part and (hit := self.resolve(part))), None)
                 if target and found is None:
-                    dangling.append(f"{name} {key} → {target.replace(chr(10), ', ')}")
+                    lost += 1
+                    if len(dangling) < LISTED:
+                        dangling.append(f"{name} {key} → {target.replace(chr(10), ', ')}")
                 document = {**decoded(doc), "_id": old_id(key)}
                 if found is not None:
                     document |= {"sessionId": found[0], "clientId": found[1]}
@@ -186,7 +189,7 @@ class Companions:
                 made += (
                     await self._make(name, documents) if not self.run.in_place else await self._link(name, documents)
                 )
-        return made, dangling
+        return made, lost, dangling
 
     def _review(self, document: Document) -> Document:
         """What the reviews room reads: whose expert's, a rating that is a number, the comment and the moment."""

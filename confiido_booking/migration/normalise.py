@@ -46,6 +46,7 @@ _POLICY = {
     "priceSource": "import",
 }
 _LIMITED = ("notes", "expertNotes", "internalNotes", "location", "meetingLink")
+_TIMELESS = UNPLACED | {S.CANCELLED}
 _MOMENTS = ("requestedAt", "quotedAt", "bookedAt", "confirmedAt", "completedAt", "invoicedAt")
 
 
@@ -100,7 +101,7 @@ class Normaliser:
         ended = time.ends_at is not None and time.ends_at <= self.options.as_of
         created = self._created(facts, session_id, flags)
         state = self._state(facts, rule, payment, ended, time, flags)
-        if state.status not in UNPLACED | {S.CANCELLED} and time.starts_at is None:
+        if state.status not in _TIMELESS and time.starts_at is None:
             raise Refusal("time_missing" if facts.get("scheduledDate") else "date_missing")
         if time.starts_at is not None and created > time.starts_at:
             flags.append("booked_after_start")
@@ -117,7 +118,8 @@ class Normaliser:
         put(doc, "title", coercions.text(facts.get("title")))
         doc["sessionType"] = self._medium(facts, flags, kept)
         for name in ("location", "meetingLink"):
-            put(doc, name, coercions.text(facts.get(name)))
+            if name in facts:
+                put(doc, name, coercions.text(facts[name]))
         doc["duration"] = time.duration
         if time.starts_at is not None and time.ends_at is not None:
             wall = times.wall(time.starts_at, time.ends_at, zone_of(time.zone))
@@ -131,8 +133,9 @@ class Normaliser:
         put(doc, "paidAt", coercions.moment(facts.get("paidAt") or facts.get("paymentCompletedAt")))
         put(doc, "paymentMethod", coercions.text(facts.get("paymentMethod")))
         for name in ("quoteAmount", "invoiceAmount"):
-            amount = coercions.money(facts.get(name), currency, "amount")
-            put(doc, name, exact(amount[0]) if amount else None)
+            if name in facts:
+                amount = coercions.money(facts[name], currency, "amount")
+                put(doc, name, exact(amount[0]) if amount else None)
         doc["addOns"] = self.amounts.add_ons(facts, currency, kept)
         doc["invoiceIds"] = []
         if state.hold is not None:
@@ -140,7 +143,8 @@ class Normaliser:
         if state.timeout is not None:
             doc["timeoutStatus"] = state.timeout
         for name in ("notes", "expertNotes", "internalNotes"):
-            put(doc, name, coercions.text(facts.get(name)))
+            if name in facts:
+                put(doc, name, coercions.text(facts[name]))
         doc["source"] = coercions.text(facts.get("source")) or "import"
         put(doc, "referralSource", coercions.text(facts.get("referralSource")))
         doc["createdBy"] = {"role": "client", "id": client.id}
@@ -148,7 +152,8 @@ class Normaliser:
         self.timing.reschedules(facts, doc, flags, kept)
         doc["policy"] = _POLICY
         for name in _MOMENTS:
-            put(doc, name, coercions.moment(facts.get(name)))
+            if name in facts:
+                put(doc, name, coercions.moment(facts[name]))
         if "bookedAt" not in doc and state.status not in UNPLACED:
             doc["bookedAt"] = created
         doc |= {"createdTime": created, "updatedTime": updated, "version": 1}

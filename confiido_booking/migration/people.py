@@ -16,7 +16,7 @@ from confiido_booking.migration.options import Options, derived_id
 from confiido_booking.migration.scratch import Scratch
 
 _NUMBER = re.compile(r"\d{4}", re.ASCII)
-_CACHED = 20_000
+_CACHED = 4_000
 
 
 class Client(NamedTuple):

@@ -1,7 +1,7 @@
 """``confiido migrate plan``: what a run would do, from the whole source, writing nothing anywhere."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -178,7 +178,7 @@ def _merges(reading: Reading, made: Plan) -> None:
         UNION ALL SELECT client, session FROM sessions WHERE lost = 0 AND priority = 0)
         GROUP BY client HAVING count(*) > 1)"""
     made.clients_merged = reading.scratch.count(merged)
-    targets: Sequence[tuple[str]] = list(reading.scratch.all("SELECT target FROM refs WHERE target <> ''"))
+    targets = reading.scratch.all("SELECT target FROM refs WHERE target <> ''")
     made.dangling = sum(
         not any(resolved(reading, part) for part in target.split("\n") if part) for (target,) in targets
     )

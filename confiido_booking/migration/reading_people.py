@@ -25,12 +25,11 @@ class PeopleReading:
         self._lookups()
         for table in self.reading.profile.with_role("users"):
             self._users(table)
+        self.reading.scratch.index_people()
         for table in self.reading.profile.with_role("experts"):
             self._experts(table)
         if any(table.shape != "confiido" for table in self.reading.profile.with_role("sessions")):
-            self.reading.scratch.index_people()
             self._implied_users()
-        self.reading.scratch.index_people()
 
     def _lookups(self) -> None:
         for table in self.reading.profile.with_role("lookup"):
@@ -40,9 +39,7 @@ class PeopleReading:
 
     def _users(self, table: Table) -> None:
         coercions, scratch = self.reading.coercions, self.reading.scratch
-        columns = mapping(table, coercions, self.reading.options.currency)
-        for record in self._people(table):
-            facts = columns.facts(record)
+        for record, facts in self._people(table):
             key, email = facts.get("_id", record.get(table.key)), coercions.email(facts.get("email"))
             own = coercions.object_id(key)
             scratch.add(
@@ -58,9 +55,7 @@ class PeopleReading:
 
     def _experts(self, table: Table) -> None:
         coercions, scratch = self.reading.coercions, self.reading.scratch
-        columns = mapping(table, coercions, self.reading.options.currency)
-        for record in self._people(table):
-            facts = columns.facts(record)
+        for record, facts in self._people(table):
             key = facts.get("_id", record.get(table.key))
             own, user = coercions.object_id(key), coercions.object_id(facts.get("userId"))
             user_key = str(user) if user is not None else coercions.key(facts.get("userId"))
@@ -77,8 +72,8 @@ class PeopleReading:
                 doc=encoded(storable({**facts, "unmapped": _unmapped(record, table)})),
             )
 
-    def _people(self, table: Table) -> Iterator[Raw]:
-        """The records that name somebody; one that cannot be read goes to the quarantine like a session."""
+    def _people(self, table: Table) -> Iterator[tuple[Raw, Raw]]:
+        """Who somebody is, each with its facts; a record that cannot be read goes to the quarantine like a session."""
         reading = self.reading
         columns = mapping(table, reading.coercions, reading.options.currency)
         for record in self.intake.records(table):
@@ -93,7 +88,7 @@ class PeopleReading:
                 reading.eras[f"{table.name}, not understood"] += 1
                 self.intake.refused(table, None, refusal_of(error), record)
                 continue
-            yield record
+            yield record, facts
 
     def _implied_users(self) -> None:
         """Seed 3.20 ①: users from the distinct e-mails of the bookings; the earliest record gives created_at."""

@@ -106,6 +106,15 @@ class Scratch:
     def all(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         return self.connection.cursor().execute(query, values)
 
+    def by_seq(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query of ``sessions`` that has ``seq`` first, some at a time: its rows may change meanwhile."""
+        last = 0
+        while rows := self.connection.execute(
+            f"{query} AND seq > ? ORDER BY seq LIMIT 1000", (*values, last)
+        ).fetchall():
+            yield from rows
+            last = rows[-1][0]
+
     def run(self, statement: str, *values: Any) -> int:
         return self.connection.execute(statement, values).rowcount
 

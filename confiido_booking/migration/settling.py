@@ -11,6 +11,8 @@ from confiido_booking.migration.normalise import digest
 from confiido_booking.migration.options import derived_id
 from confiido_booking.migration.scratch import decoded, encoded
 
+_AT_ONCE = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Settling:
@@ -36,14 +38,12 @@ class Settling:
         first, second = tables[0].name, tables[1].name
         for one, other in ((first, second), (second, first)):
             query = "SELECT seq, match_other FROM sessions WHERE era = ? AND match_other IS NOT NULL AND lost = 0"
-            for seq, key in list(scratch.all(query, one)):
+            for seq, key in scratch.by_seq(query, one):
                 row = scratch.one("SELECT seq FROM sessions WHERE match_key = ? AND lost = 0", f"{other}:{key}")
                 if row is not None:
                     self._join(*((seq, row[0]) if one == first else (row[0], seq)))
-        query = (
-            "SELECT seq, client, starts FROM sessions WHERE era = ? AND lost = 0 AND starts IS NOT NULL ORDER BY seq"
-        )
-        for seq, client, starts in list(scratch.all(query, second)):
+        query = "SELECT seq, client, starts FROM sessions WHERE era = ? AND lost = 0 AND starts IS NOT NULL"
+        for seq, client, starts in scratch.by_seq(query, second):
             row = scratch.one(
                 "SELECT seq FROM sessions WHERE client = ? AND starts = ? AND era = ? AND lost = 0 "
                 "AND NOT EXISTS (SELECT 1 FROM sessions m WHERE m.lost = sessions.seq) ORDER BY seq",
@@ -90,10 +90,10 @@ class Settling:
     def _lose_duplicates(self) -> None:
         """HISTORY 13: of several records of one session the newest state stands, the others go to the quarantine."""
         scratch = self.reading.scratch
-        ranked = """SELECT seq, first_value(seq) OVER (PARTITION BY client, session
+        scratch.run("""CREATE TEMP TABLE duplicates AS SELECT seq, first_value(seq) OVER (PARTITION BY client, session
             ORDER BY priority DESC, touched DESC, seq) AS best FROM sessions WHERE lost = 0 AND session IN
-            (SELECT session FROM sessions WHERE lost = 0 GROUP BY client, session HAVING count(*) > 1)"""
-        for seq, best in [row for row in scratch.all(ranked) if row[0] != row[1]]:
+            (SELECT session FROM sessions WHERE lost = 0 GROUP BY client, session HAVING count(*) > 1)""")
+        for seq, best in scratch.all("SELECT seq, best FROM duplicates WHERE seq <> best"):
             row = scratch.one("SELECT old, client, original, era FROM sessions WHERE seq = ?", seq)
             assert row is not None
             scratch.run("UPDATE sessions SET lost = ?, occupies = 0 WHERE seq = ?", best, seq)
@@ -106,6 +106,8 @@ class Settling:
         expert: bytes | None = None
         taken: list[tuple[int, int, int]] = []
         lost: list[tuple[int, int]] = []
+        count = 0
+        conflict = "UPDATE sessions SET conflict = ? WHERE seq = ?"
         query = """SELECT seq, expert, starts, ends FROM sessions WHERE occupies = 1 AND starts IS NOT NULL
             ORDER BY expert, booked, session"""
         for seq, of_expert, starts, ends in scratch.all(query):
@@ -119,6 +121,10 @@ class Settling:
                 taken.insert(place, (starts, ends, seq))
             else:
                 lost.append((winner[2], seq))
-        scratch.many("UPDATE sessions SET conflict = ? WHERE seq = ?", lost)
-        if lost:
-            self.reading.flags["conflict"] += len(lost)
+                count += 1
+            if len(lost) == _AT_ONCE:
+                scratch.many(conflict, lost)
+                lost.clear()
+        scratch.many(conflict, lost)
+        if count:
+            self.reading.flags["conflict"] += count

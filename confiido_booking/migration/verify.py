@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import batched
 from typing import Any
 
 from bson import ObjectId
@@ -165,9 +166,9 @@ def _add(sums: Sums, session: Document) -> None:
 
 
 async def _quarantine(store: Store, reading: Reading, result: Verified) -> None:
-    rows = list(reading.scratch.all("SELECT id, reason FROM quarantine ORDER BY id"))
-    for start in range(0, len(rows), 500):
-        part = {ObjectId(identifier): reason for identifier, reason in rows[start : start + 500]}
+    rows = reading.scratch.all("SELECT id, reason FROM quarantine ORDER BY id")
+    for batch in batched(rows, 500, strict=False):
+        part = {ObjectId(identifier): reason for identifier, reason in batch}
         query = {"_id": {"$in": list(part)}}
         found = await store.find("verify quarantine", "migration_quarantine", query, {"reason": 1})
         there = {document["_id"] for document in found}

@@ -36,6 +36,7 @@ SESSIONS_A_BATCH = 600
 CLIENTS_A_BATCH = 300
 _IN_FLIGHT = 3
 _PUSHED_AT_ONCE = 100
+LISTED = 1000
 _DUPLICATE = (11000, 11001)
 _SAVE_EVERY = 2.0
 _KNOWN = {
@@ -59,7 +60,8 @@ _KNOWN = {
 
 @dataclass(slots=True)
 class Written:
-    """What a run did. ``conflicts``, ``changed_in_both``: session ids a person has to look at."""
+    """What a run did. ``conflicts``, ``changed_in_both``: the first session ids a person has to look at; ``counts``
+    says how many there are."""
 
     counts: Counter[str] = field(default_factory=Counter)
     conflicts: list[ObjectId] = field(default_factory=list)
@@ -82,13 +84,15 @@ class Writer:
         """Write every client of the scratch, a few batches at once."""
         under_way: set[asyncio.Task[None]] = set()
         batch: list[Client] = []
+        sessions = 0
         for number, client_id in enumerate(self.reading.scratch.client_ids()):
             if limit is not None and number >= limit:
                 break
             batch.append(assemble(self.reading.scratch, client_id, run_id=self.run.id, as_of=self.run.options.as_of))
-            if len(batch) >= CLIENTS_A_BATCH or sum(len(c.sessions) for c in batch) >= SESSIONS_A_BATCH:
+            sessions += len(batch[-1].live) + len(batch[-1].history)
+            if len(batch) >= CLIENTS_A_BATCH or sessions >= SESSIONS_A_BATCH:
                 under_way.add(asyncio.create_task(self._batch(batch)))
-                batch = []
+                batch, sessions = [], 0
                 await self._throttle()
                 while len(under_way) >= _IN_FLIGHT:
                     under_way = await self._wait(under_way)
@@ -150,7 +154,15 @@ class Writer:
     def _count(self, client_id: ObjectId, sessions: Sequence[Document], what: str) -> None:
         self.written.counts["wrote"] += max(1, len(sessions))
         self.written.counts[what] += len(sessions)
-        self.written.conflicts += [session["sessionId"] for session in sessions if session.get("conflict")]
+        for session in sessions:
+            if session.get("conflict"):
+                self._list("conflicts", self.written.conflicts, session)
+
+    def _list(self, name: str, listed: list[ObjectId], session: Document) -> None:
+        """So that what a person has to settle takes no more memory in a large run."""
+        self.written.counts[name] += 1
+        if len(listed) < LISTED:
+            listed.append(session["sessionId"])
 
     async def _claim(self, wanted: Sequence[tuple[Client, Claim]]) -> None:
         """Take the minutes; a session whose minutes somebody has is marked, and stays (HISTORY 11)."""
@@ -158,15 +170,10 @@ class Writer:
         if not missing:
             return
         await self._add("calendars", [{"_id": expert, "busy": []} for expert in missing], replacing=False)
-        taken = await asyncio.gather(*(self._taken(claim) for _, claim in wanted))
-        for (client, claim), is_ours in zip(wanted, taken, strict=True):
-            if not is_ours:
+        taken = await claims.claim_each(self.store, [claim for _, claim in wanted])
+        for client, claim in wanted:
+            if claim.id not in taken:
                 mark_conflict(next(s for s in client.live if s["sessionId"] == claim.session_id))
-
-    async def _taken(self, claim: Claim) -> bool:
-        if await claims.claim(self.store, claim):
-            return True
-        return any(busy["claimId"] == claim.id for busy in await claims.in_the_way(self.store, claim))
 
     async def _add(self, collection: str, documents: Sequence[Document], *, replacing: bool = True) -> None:
         """Insert; what a killed run left under the same id is written over, unless the live app has changed it."""
@@ -301,7 +308,7 @@ class Writer:
         """Catch-up: the old system changed a session after it was imported. What was touched here as well stays."""
         actions = [entry.get("action") for entry in present.get("history", [])]
         if present.get("archived") or actions != ["import"]:
-            self.written.changed_in_both.append(session["sessionId"])
+            self._list("changed_in_both", self.written.changed_in_both, session)
             return
         before = await self.store.find_one(
             "read session",
@@ -352,7 +359,7 @@ class Writer:
         else:
             if claim is not None:
                 await claims.release(self.store, claim.expert_id, claim.id)
-            self.written.changed_in_both.append(session["sessionId"])
+            self._list("changed_in_both", self.written.changed_in_both, session)
 
 
 async def insert_missing(store: Store, collection: str, documents: Sequence[Document]) -> set[Any]:
