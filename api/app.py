@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api import errors, observability
 from api.auth import Authenticator, Identity
 from api.limits import RateLimit
-from api.routes import availability, booking_commands, bookings, experts, health, invoices, reviews, sessions
+from api.routes import availability, booking_commands, bookings, experts, health, invoices, reviews, services, sessions
 from confiido_booking.client import Confiido
 from confiido_booking.settings import Settings
 
@@ -30,6 +30,8 @@ _TAGS = [
     {"name": "Sessions", "description": "Sessions in the words of the sales workflow"},
     {"name": "Invoices", "description": "Bill sessions and other things, and correct what was billed"},
     {"name": "Reviews", "description": "What clients say of sessions"},
+    {"name": "Services", "description": "What is sold"},
+    {"name": "Service sessions", "description": "Workshops and the classes of courses, with their places"},
     {"name": "Availability", "description": "When an expert can be booked"},
     {"name": "Experts", "description": "Who can be booked"},
     {"name": "Administration", "description": "For those who run the marketplace"},
@@ -45,6 +47,8 @@ _ROUTERS = [
     reviews.api,
     reviews.public,
     reviews.administration,
+    services.shown,
+    services.changed,
     availability.api,
     experts.directory,
     experts.own,

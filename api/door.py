@@ -35,13 +35,13 @@ class Door(APIRoute):
 
         async def through(request: Request) -> Response:
             confiido = library(request)
-            actor = request.state.actor = await _identified(request, confiido)
+            actor = request.state.actor = await self._who(request, confiido)
             _refuse_nul(request)
             raw = b""
             if field is not None:
                 request = await body.read(request, limit=confiido.settings.max_body_bytes, required=required)
                 raw = await request.body()
-            key = idempotency.request_key(request, actor) if writes else None
+            key = idempotency.request_key(request, actor) if writes and actor is not None else None
             request.state.request_key = None
             if key is None:
                 return await route(request)
@@ -49,6 +49,19 @@ class Door(APIRoute):
             return await idempotency.once(confiido.idempotency, key, request, raw, lambda: _answered(route, request))
 
         return through
+
+    async def _who(self, request: Request, confiido: Confiido) -> Actor | None:
+        """The caller. Raises NotAuthenticated."""
+        return await _identified(request, confiido)
+
+
+class OpenDoor(Door):
+    """A route for everybody, with or without a token; one that is no good is refused all the same."""
+
+    async def _who(self, request: Request, confiido: Confiido) -> Actor | None:
+        if "authorization" not in request.headers:
+            return None
+        return await super()._who(request, confiido)
 
 
 _BEARER = HTTPBearer(
@@ -59,6 +72,11 @@ _BEARER = HTTPBearer(
 def router(tag: str, prefix: str = "") -> APIRouter:
     """A router whose routes all stand behind the door."""
     return APIRouter(prefix=prefix, tags=[tag], route_class=Door, dependencies=[Depends(_BEARER)])
+
+
+def open_router(tag: str, prefix: str = "") -> APIRouter:
+    """A router whose routes need no token."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=OpenDoor)
 
 
 async def _answered(route: Callable[[Request], Coroutine[Any, Any, Response]], request: Request) -> Response:
@@ -109,6 +127,18 @@ async def _caller(request: Request) -> Caller:
     return Caller(library(request), request.state.actor)
 
 
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who looks at what is open to everybody; ``actor`` None: nobody known."""
+
+    confiido: Confiido
+    actor: Actor | None
+
+
+async def _visitor(request: Request) -> Visitor:
+    return Visitor(library(request), request.state.actor)
+
+
 async def _writer(
     request: Request,
     idempotency_key: Annotated[
@@ -130,6 +160,7 @@ async def _session_writer(
     return Writer(writer.confiido, writer.actor, writer.request_key, version_in(if_match), writer.minimal)
 
 
+Visiting = Annotated[Visitor, Depends(_visitor)]
 Asking = Annotated[Caller, Depends(_caller)]
 Writing = Annotated[Writer, Depends(_writer)]
 WritingSession = Annotated[Writer, Depends(_session_writer)]

@@ -20,6 +20,8 @@ from confiido_booking.bookings.models import Booking
 from confiido_booking.bookings.service import Bookings
 from confiido_booking.calendar.models import Calendar, ServiceSession
 from confiido_booking.calendar.service import Calendars
+from confiido_booking.catalog.models import Service
+from confiido_booking.catalog.service import Catalog
 from confiido_booking.chores import Chores
 from confiido_booking.customers.models import User
 from confiido_booking.customers.service import Customers
@@ -38,7 +40,7 @@ from confiido_booking.reviews.service import Reviews
 from confiido_booking.settings import Settings
 from confiido_booking.times import Clock, utc_now
 
-MODELS: list[Any] = [Booking, ServiceSession, Calendar, Expert, User]
+MODELS: list[Any] = [Booking, ServiceSession, Calendar, Expert, Service, User]
 OTHER_INDEXES = {
     "booking_archive": ARCHIVE_INDEXES,
     "idempotency_keys": IDEMPOTENCY_INDEXES,
@@ -65,6 +67,7 @@ class Confiido:
     calendar: Calendars
     bookings: Bookings
     invoices: Invoices
+    catalog: Catalog
     ledger: Ledger
     reviews: Reviews
     idempotency: IdempotencyKeys
@@ -143,6 +146,7 @@ class Confiido:
             calendar=calendar,
             bookings=Bookings(context),
             invoices=invoices,
+            catalog=Catalog(store, settings, clock, experts),
             ledger=Ledger(context),
             reviews=Reviews(context),
             idempotency=IdempotencyKeys(store, clock),

@@ -15,6 +15,7 @@ from bson import ObjectId
 from confiido_booking import Actor, Confiido, Expert
 from confiido_booking.actors import Role
 from confiido_booking.bookings.views import Change
+from confiido_booking.catalog.service import ServiceInput
 from confiido_booking.database.store import Document
 from tests.builders import Clock, a_client, a_service, an_admin, an_expert, make_expert
 
@@ -103,6 +104,10 @@ async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pendi
         },
     )
     invoice = await confiido.store.collection("invoices").find_one({})
+    yoga = ServiceInput.model_validate(
+        {"service_type": "workshop", "name": "Yoga", "price_cents": 50000, "duration": 60, "max_participants": 25}
+    )
+    service = await confiido.catalog.create(actor=mentor, service=yoga)
     own = await confiido.experts.get(grace.id or "")
     assert own.availability is not None
     return Marketplace(
@@ -133,6 +138,7 @@ async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pendi
             "exceptionId": str(own.availability.exceptions[0].id),
             "blockId": str(block.claim_id),
             "nobody": str(ObjectId()),
+            "service": str(service.id),
             "invoice": str(invoice["_id"] if invoice else None),
         },
         begins=await raw(confiido),

@@ -34,6 +34,13 @@ STANDALONE = {
     "client": {"name": "Ada", "email": "ada@example.org"},
     "lines": [{"description": "Workbook", "unitPrice": 20}],
 }
+SERVICE = {
+    "service_type": "individual",
+    "name": "Advice",
+    "price_cents": 2000,
+    "duration_minutes": 30,
+    "primary_practitioner": "{grace}",
+}
 OF_GRACE = "?expertId={grace}"
 ANYBODY = (200,) * 6
 
@@ -149,6 +156,12 @@ ROWS = [
         (403, 403, 403, 403, 200, 403), {"hidden": True, "reason": "rude"},
         "/api/admin/reviews/{sessionId}/hide", "reviewed",
     ),
+    # Services
+    Row("GET /api/v1/services", ANYBODY, nobody=200),
+    Row("GET /api/v1/services/{id}", ANYBODY, path="/api/v1/services/{service}", nobody=200),
+    Row("POST /api/v1/services", (403, 403, 201, 403, 201, 201), SERVICE),
+    Row("PUT /api/v1/services/{id}", (403, 403, 200, 403, 200, 200), {"price_cents": 1}, "/api/v1/services/{service}"),
+    Row("DELETE /api/v1/services/{id}", (403, 403, 200, 403, 200, 200), path="/api/v1/services/{service}"),
     # Availability
     Row(
         "GET /api/availability/userid/{user_id}/slots/{date}",

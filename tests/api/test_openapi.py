@@ -91,7 +91,8 @@ def _try(operation: Any, market: Marketplace, headers: dict[str, str], statuses:
 
 def _name_what_is_there(case: Any, market: Marketplace) -> None:
     ids = market.ids
-    known = {**ids, "id": ids["sessionId"], "user_id": ids["number"], "date": "2030-01-01", "expertId": ids["grace"]}
+    its = ids["service"] if "/services" in case.path else ids["sessionId"]
+    known = {**ids, "id": its, "user_id": ids["number"], "date": "2030-01-01", "expertId": ids["grace"]}
     for place in (case.path_parameters, case.query, case.body):
         if isinstance(place, dict):
             place.update({name: known[name] for name in place if name in known})
