@@ -12,7 +12,18 @@ from starlette.middleware.cors import CORSMiddleware
 from api import errors, observability
 from api.auth import Authenticator, Identity
 from api.limits import RateLimit
-from api.routes import availability, booking_commands, bookings, experts, health, invoices, reviews, services, sessions
+from api.routes import (
+    availability,
+    booking_commands,
+    bookings,
+    events,
+    experts,
+    health,
+    invoices,
+    reviews,
+    services,
+    sessions,
+)
 from confiido_booking.client import Confiido
 from confiido_booking.settings import Settings
 
@@ -53,6 +64,7 @@ _ROUTERS = [
     experts.directory,
     experts.own,
     experts.administration,
+    events.api,
     health.router,
 ]
 _REQUEST_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Prefer", "X-Request-ID"]

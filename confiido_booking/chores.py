@@ -25,6 +25,7 @@ from confiido_booking.bookings.statuses import FINISHED
 from confiido_booking.bookings.views import View
 from confiido_booking.doctor import Doctor
 from confiido_booking.errors import Conflict, NotFound
+from confiido_booking.events.log import EventLog
 
 BATCH = 500
 _RECENT = timedelta(hours=2)
@@ -37,6 +38,7 @@ class Chores:
     context: Context
     archive: Archive
     invoices: Invoices
+    events: EventLog
 
     async def once(self) -> dict[str, int]:
         """Do all that is due. How many of each."""
@@ -47,6 +49,7 @@ class Chores:
             "settled": await self.invoices.settle(),
             "archived": await self.archive_history(),
             "pruned": await self.prune_fences(),
+            "recorded": await self.events.collect(),
         }
 
     async def forever(self) -> None:
@@ -56,6 +59,7 @@ class Chores:
         for turn in itertools.count():
             await self.expire_holds()
             await self.complete_ended()
+            await self.events.collect()
             if turn % max(1, round(60 / seconds)) == 0:
                 await self.heal_recent()
                 await self.invoices.settle()

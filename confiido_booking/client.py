@@ -28,6 +28,8 @@ from confiido_booking.customers.service import Customers
 from confiido_booking.database.store import Document, Store
 from confiido_booking.doctor import Doctor
 from confiido_booking.errors import Unavailable
+from confiido_booking.events.log import INDEXES as EVENT_INDEXES
+from confiido_booking.events.log import OUTBOX_INDEX, OUTBOXES, EventLog
 from confiido_booking.experts.models import Expert
 from confiido_booking.experts.service import Experts
 from confiido_booking.idempotency import INDEXES as IDEMPOTENCY_INDEXES
@@ -48,6 +50,7 @@ OTHER_INDEXES = {
     "invoice_numbers": NUMBER_INDEXES,
     "reviews": REVIEW_INDEXES,
     PAYMENTS: PAYMENT_INDEXES,
+    "events": EVENT_INDEXES,
 }
 DEFAULT_DATABASE = "confiido"
 
@@ -70,6 +73,7 @@ class Confiido:
     catalog: Catalog
     ledger: Ledger
     reviews: Reviews
+    events: EventLog
     idempotency: IdempotencyKeys
     doctor: Doctor
     chores: Chores
@@ -137,6 +141,7 @@ class Confiido:
         calendar = Calendars(store, clock, experts)
         context = Context(store, settings, clock, experts, calendar)
         invoices = Invoices(context)
+        events = EventLog(store, clock)
         return cls(
             store=store,
             settings=settings,
@@ -149,9 +154,10 @@ class Confiido:
             catalog=Catalog(store, settings, clock, experts),
             ledger=Ledger(context),
             reviews=Reviews(context),
+            events=events,
             idempotency=IdempotencyKeys(store, clock),
             doctor=Doctor(context),
-            chores=Chores(context, Archive(store), invoices),
+            chores=Chores(context, Archive(store), invoices, events),
         )
 
     async def ensure_indexes(self) -> list[str]:
@@ -164,6 +170,7 @@ class Confiido:
                 if hasattr(model.Settings, "indexes")
             ),
             *((name, indexes, []) for name, indexes in OTHER_INDEXES.items()),
+            *((name, [OUTBOX_INDEX], []) for name in OUTBOXES),
         ]:
             made += [f"{name}.{index}" for index in await self.store.create_indexes(name, indexes, former=former)]
         return made

@@ -284,7 +284,6 @@ class Booking(Document):
             IndexModel([("bookingReference", ASCENDING)], name="reference"),
             IndexModel([("updatedAt", ASCENDING)], name="updated"),
             IndexModel([("clientEmail", ASCENDING)], name="email"),
-            IndexModel([("outboxSince", ASCENDING)], name="outbox", sparse=True),
             IndexModel([("sessions._id", ASCENDING)], name="old_session_id", sparse=True),  # only migrated ones have it
         ]
         former_indexes: ClassVar = ["one_booking_per_client"]  # unique over old documents too

@@ -209,6 +209,8 @@ ROWS = [
         "PUT /api/admin/experts/{expertId}",
         (403, 403, 403, 403, 200, 200), {"title": "Mentor"}, "/api/admin/experts/{grace}",
     ),
+    # Events
+    Row("GET /api/admin/events", (403, 403, 403, 403, 200, 403), path="/api/admin/events?after=0&limit=2"),
     # Operations
     *(Row(f"GET {path}", ANYBODY, nobody=200) for path in ("/health/live", "/health/ready", "/metrics")),
     *(
