@@ -8,27 +8,25 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from bson import ObjectId
 
 from confiido_booking import money
 from confiido_booking.actors import Actor, Role
-from confiido_booking.bookings import guards
-from confiido_booking.bookings.archive import Archive
+from confiido_booking.bookings import guards, snapshots
 from confiido_booking.bookings.context import CLIENT_IS_BUSY, Context, wall_fields
 from confiido_booking.bookings.guards import Command, fresh_key
-from confiido_booking.bookings.models import ActorStamp, Policy, Session
+from confiido_booking.bookings.models import ActorStamp, Session
+from confiido_booking.bookings.pushing import answered, push
 from confiido_booking.bookings.rules import client_cancel_until, text
 from confiido_booking.bookings.statuses import Medium, PaymentStatus, SessionStatus, TimeoutStatus
-from confiido_booking.bookings.views import HEAD, Change, ClientRef, View, When, projection
+from confiido_booking.bookings.views import Change, ClientRef, View, When
 from confiido_booking.calendar import claims
 from confiido_booking.calendar import rules as calendar_rules
 from confiido_booking.calendar.claims import Claim
 from confiido_booking.database.documents import to_mongo
-from confiido_booking.database.store import Document, Duplicate
+from confiido_booking.database.store import Document
 from confiido_booking.errors import BookingError, ClientBusy, Conflict, FieldError, Invalid, NotAllowed, SlotTaken
-from confiido_booking.events import outbox
 from confiido_booking.experts.models import Expert
 from confiido_booking.experts.service import offer
 from confiido_booking.ids import new_claim_id
@@ -93,11 +91,17 @@ def _check_input(wish: Wish) -> None:
             text(value, name)
     if wish.referral_source is not None:
         text(wish.referral_source, "referralSource")
-    if isinstance(wish.duration, bool) or not isinstance(wish.duration, int):
-        raise _invalid("duration", "must be a whole number of minutes")
-    if not MIN_DURATION <= wish.duration <= MAX_DURATION:
-        raise _invalid("duration", f"must be from {MIN_DURATION} to {MAX_DURATION} minutes")
-    if wish.session_type not in set(Medium):
+    check_kind(wish.session_type, wish.duration)
+
+
+def check_kind(session_type: str | None, duration: int | None) -> None:
+    """What kind of session, where it is given. Raises Invalid."""
+    if duration is not None:
+        if isinstance(duration, bool) or not isinstance(duration, int):
+            raise _invalid("duration", "must be a whole number of minutes")
+        if not MIN_DURATION <= duration <= MAX_DURATION:
+            raise _invalid("duration", f"must be from {MIN_DURATION} to {MAX_DURATION} minutes")
+    if session_type is not None and session_type not in set(Medium):
         raise _invalid("sessionType", "must be video, audio, chat or in-person")
 
 
@@ -116,10 +120,7 @@ def _decide(
             if actor.is_staff
             else NotAllowed("Only an administrator can force a booking")
         )
-    if not expert.is_active:
-        raise Conflict("Expert is not available for bookings", code="expert_inactive")
-    if client.client_id in (expert.user_id, expert.id):
-        raise Invalid("You cannot book a session with yourself", code="self_booking")
+    check_pair(expert, client.client_id)
     if not (actor.is_staff and wish.price is not None):
         offer(expert, wish.session_type, wish.duration)
     if not wish.force:
@@ -127,6 +128,14 @@ def _decide(
         if refusal is not None:
             raise refusal
     return starts_at, zone
+
+
+def check_pair(expert: Expert, client_id: ObjectId) -> None:
+    """Whether these two can have a session at all (SPEC 6). Raises ``expert_inactive``, ``self_booking``."""
+    if not expert.is_active:
+        raise Conflict("Expert is not available for bookings", code="expert_inactive")
+    if client_id in (expert.user_id, expert.id):
+        raise Invalid("You cannot book a session with yourself", code="self_booking")
 
 
 def _session(
@@ -143,46 +152,36 @@ def _session(
         price, currency, title, price_source = offered.price, offered.currency, offered.title, "expert"
     free = price == 0
     status = SessionStatus.CONFIRMED if actor.is_staff else SessionStatus.PENDING
-    held = status is SessionStatus.PENDING and not free and expert.payment == "upfront" and settings.hold is not None
-    policy = Policy(
-        cancellation=expert.cancellation_policy,
-        buffer_before=expert.buffer_before,
-        buffer_after=expert.buffer_after,
-        price_source=price_source,
-    )
+    hold = snapshots.held_until(price, expert, settings, now) if status is SessionStatus.PENDING else None
     session = Session(
         service_session_id=ObjectId(),
         claim_id=new_claim_id(now),
         request_key=command.key,
-        expert_id=expert.id,
-        expert_user_id=expert.expert_user_id,
-        expert_email=expert.email,
-        title=title or f"{wish.session_type.capitalize()} session with {expert.name or 'your expert'}",
+        title=title or snapshots.title(wish.session_type, expert),
         session_type=wish.session_type,
-        meeting_link=expert.meeting_link,
         duration=wish.duration,
         status=status,
         payment_status=PaymentStatus.NOT_REQUIRED if free else PaymentStatus.PENDING,
         price=price,
         currency=currency,
-        timeout_at=now + settings.hold if held and settings.hold is not None else None,
-        timeout_status=TimeoutStatus.ACTIVE if held else None,
+        timeout_at=hold,
+        timeout_status=TimeoutStatus.ACTIVE if hold else None,
         notes=wish.notes,
         source=wish.source or "website",
         referral_source=wish.referral_source,
         created_by=ActorStamp(role=actor.role, id=actor.id),
-        policy=policy,
+        policy=snapshots.policy(expert, price_source),
         booked_at=now,
         confirmed_at=now if status is SessionStatus.CONFIRMED else None,
         created_time=now,
         updated_time=now,
     )
-    entry = {**command.entry(status)}
     return {
         **to_mongo(session),
+        **snapshots.of_expert(expert),
         **wall_fields(starts_at, wish.duration, zone),
         "clientCancelUntil": client_cancel_until(expert.cancellation_policy, starts_at),
-        "history": [entry],
+        "history": [command.entry(status)],
     }
 
 
@@ -219,7 +218,7 @@ async def place(
     session["claimId"] = claim_id
     inserted, pushed = await asyncio.gather(
         claims.insert_service_session(context.store, session, client.client_id),
-        _push(context, session, client, command, view),
+        push(context, session, client, command, view),
         return_exceptions=True,
     )
     for outcome in (inserted, pushed):
@@ -263,75 +262,6 @@ def _renewed(claim: Claim) -> Claim:
     return replace(claim, id=new_claim_id(claim.claimed_at))
 
 
-async def _push(
-    context: Context, session: Document, client: ClientRef, command: Command, view: View
-) -> Document | None:
-    """BOOK 2b. None = refused, for whatever reason. A full document first sheds what is finished."""
-    document = await _push_once(context, session, client, command, view)
-    if document is not None:
-        return document
-    if not await _ensure_booking(context, client.client_id, command.now):
-        await context.healing.expire_own(client.client_id, session["startsAt"], session["endsAt"], command.now)
-    # Once more in any case: where there was no document, a rival may have made it since.
-    document = await _push_once(context, session, client, command, view)
-    if document is not None:
-        return document
-    if await Archive(context.store).make_room(
-        client.client_id, guards.weight(session), now=command.now, keep=session["sessionId"]
-    ):
-        return await _push_once(context, session, client, command, view)
-    return None
-
-
-async def _push_once(
-    context: Context, session: Document, client: ClientRef, command: Command, view: View
-) -> Document | None:
-    known = {
-        name: value
-        for name, value in (
-            ("clientUserId", client.client_user_id),
-            ("clientEmail", client.client_email),
-            ("clientName", client.client_name),
-        )
-        if value
-    }
-    guard: dict[str, Any] = {
-        **guards.of_client(client.client_id),
-        "abandonedClaims": {"$ne": session["claimId"]},
-        "sessions.requestKey": {"$ne": command.key},
-        "sessions": {"$not": guards.overlapping(session["startsAt"], session["endsAt"])},
-        **outbox.room_for_events(guards.MOST_EVENTS),
-        **guards.room_for(guards.weight(session)),
-    }
-    return await context.store.find_and_update(
-        "push",
-        "bookings",
-        guard,
-        guards.push(session, known, command),
-        projection=projection(view, session["sessionId"]),
-    )
-
-
-async def _ensure_booking(context: Context, client_id: ObjectId, now: datetime) -> bool:
-    """Make the client's empty document; whether there was none (L1: a duplicate means there is one).
-
-    One whose outbox is full is relieved of it.
-    """
-    there = await context.store.find_one(
-        "read booking", "bookings", guards.of_client(client_id), dict.fromkeys(outbox.FIELDS, 1)
-    )
-    if there is not None:
-        if outbox.is_full(there, guards.MOST_EVENTS):
-            await outbox.deliver(context.store, "bookings", there)
-        return False
-    document = {"_id": ObjectId(), **guards.empty_booking(client_id, now)}
-    try:
-        await context.store.insert("insert booking", "bookings", document)
-    except Duplicate:
-        return True
-    return True
-
-
 async def _refused(context: Context, session: Document, client: ClientRef, command: Command, view: View) -> Change:
     """The push was refused: undo the claim, and say why; or find that this command had been done already."""
     done = await answered(context, client.client_id, command.key, view)
@@ -357,16 +287,3 @@ async def _refused(context: Context, session: Document, client: ClientRef, comma
     if in_the_way:
         raise ClientBusy(None if command.actor.role is Role.CLIENT else CLIENT_IS_BUSY)
     raise Conflict("You have too many sessions to book another", code="too_many_sessions")
-
-
-async def answered(context: Context, client_id: ObjectId, key: str, view: View) -> Change | None:
-    """L9: the session this key made before, if it did."""
-    document = await context.store.find_one(
-        "read own key", "bookings", {**guards.of_client(client_id), "sessions.requestKey": key}
-    )
-    if document is None:
-        return None
-    session = next(session for session in document["sessions"] if session.get("requestKey") == key)
-    if view is View.HEAD:
-        document = {name: document[name] for name in ("_id", *HEAD) if name in document} | {"sessions": [session]}
-    return Change(document, session["sessionId"], repeated=True)

@@ -51,6 +51,8 @@ _OF_ANY_LENGTH = (
     "source",
     "referralSource",
     "paymentMethod",
+    "quote",
+    "addOns",
 )
 
 
@@ -70,8 +72,10 @@ class Command:
     reason: str | None = None
     if_version: int | None = None
 
-    def entry(self, to: str | None) -> dict[str, Any]:
+    def entry(self, to: str | None, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What the history keeps of it; ``facts`` beside who, when and why."""
         entry: dict[str, Any] = {"at": self.now, "actor": self.actor.stamp(), "action": self.action, "key": self.key}
+        entry |= facts or {}
         if to is not None:
             entry["to"] = to
         if self.reason:
@@ -107,7 +111,7 @@ def on_session(
         session["version"] = command.if_version
     if command.action == "patch":
         return document | {"sessions": {"$elemMatch": session}}
-    sources = TRANSITIONS[command.action].sources
+    sources = TRANSITIONS[command.action].sources_for(command.actor.role)
     ways = []
     if SessionStatus.PENDING in sources:
         hold = {} if command.action == "expire" else {"timeoutAt": {"$not": {"$lte": command.now}}}
@@ -158,13 +162,15 @@ def change(
     to: str | None = None,
     fields: Mapping[str, Any] | None = None,
     expressions: Mapping[str, Expression] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Pipeline:
-    """Change one session. ``fields`` are values, ``expressions`` pipeline expressions over ``$$s``, the session."""
+    """Change one session. ``fields`` are values, ``expressions`` pipeline expressions over ``$$s``, the session;
+    ``facts`` go into its history."""
     literal: dict[str, Any] = {"updatedTime": command.now, **(fields or {})}
     if to is not None:
         literal["status"] = to
     moved = {"from": "$$s.status"} | ({"to": expressions["status"]} if expressions and "status" in expressions else {})
-    entry = {"$mergeObjects": [{"$literal": command.entry(to)}, moved]}
+    entry = {"$mergeObjects": [{"$literal": command.entry(to, facts)}, moved]}
     history = {"$concatArrays": [{"$ifNull": ["$$s.history", []]}, [entry]]}
     changed = {
         "$mergeObjects": [
@@ -179,11 +185,18 @@ def change(
     }
     this = {"$eq": ["$$s.sessionId", {"$literal": session_id}]}
     sessions = {"$map": {"input": "$sessions", "as": "s", "in": {"$cond": [this, changed, "$$s"]}}}
+    own = [{"$set": {"currency": _CURRENCY_OF_THE_FIRST}}] if "currency" in literal else []
     return [
         {"$set": {"sessions": sessions, **stamped(command.now)}},
         {"$set": recorded(session_id, command)},
+        *own,
         *totals.stages(),
     ]
+
+
+# SPEC L2: a booking's currency is that of its first session, while that one is here to be asked.
+_FIRST_CURRENCY = {"$ifNull": [{"$arrayElemAt": ["$sessions.currency", 0]}, "$currency"]}
+_CURRENCY_OF_THE_FIRST = {"$cond": [{"$eq": ["$archived.sessions", 0]}, _FIRST_CURRENCY, "$currency"]}
 
 
 def recorded(session_id: ObjectId, command: Command) -> dict[str, Expression]:

@@ -3,8 +3,8 @@
 The life of a session (SPEC 4; the table is in ``rules.py``)::
 
     requested ──quote──> quoted ──accept──> pending ──confirm──> confirmed ──complete──> completed
-        │                   │                 │                    │  └─────no-show─────> no-show
-        └──── decline ──────┴──── cancel ─────┴── expire/cancel ───┴──> cancelled
+        │ └──────book───────┴┼───────────────┼─────────────────────┘ │  └────no-show────> no-show
+        └──────decline───────┴─────cancel────┴────expire, cancel─────┴──> cancelled
 """
 
 from datetime import UTC, date, datetime
@@ -34,8 +34,31 @@ class ActorStamp(Embedded):
     id: Annotated[Id | None, Field(alias="id")] = None  # a user's, not the stamp's own: never `_id`
 
 
+class AddOn(Embedded):
+    """Something sold beside the session; ``minutes`` where it makes it longer."""
+
+    name: str
+    price: Money
+    minutes: int = 0
+
+
+class Quote(Embedded):
+    """What a session is offered for. ``total`` = ``amount`` + the add-ons' prices. It holds no time (MONEY)."""
+
+    quote_id: Id
+    amount: Money
+    add_ons: list[AddOn] = Field(default_factory=list)
+    total: Money
+    currency: str
+    expires_at: Instant | None = None
+    text: str | None = None
+    quoted_at: Instant
+    quoted_by: ActorStamp
+
+
 class HistoryEntry(Embedded):
-    """One thing that happened to a session. ``from``/``to`` are statuses; ``key`` is the caller's command."""
+    """One thing that happened to a session. ``from``/``to`` are statuses; ``key`` is the caller's command; ``quote``
+    what was offered by it."""
 
     at: Instant
     actor: ActorStamp
@@ -44,6 +67,7 @@ class HistoryEntry(Embedded):
     to: str | None = None
     reason: str | None = None
     key: str | None = None
+    quote: Quote | None = None
 
 
 def _no_boolean(value: Any) -> Any:
@@ -107,12 +131,6 @@ class Reschedule(Embedded):
     reason: str | None = None
 
 
-class AddOn(Embedded):
-    name: str
-    price: Money
-    minutes: int = 0
-
-
 def _day(value: Any) -> Any:
     """``scheduledDate`` from what the store, the wire or seed 002's sample has."""
     if isinstance(value, str):
@@ -127,6 +145,8 @@ Day = Annotated[Instant, BeforeValidator(_day), PlainSerializer(lambda day: f"{d
 
 class Session(Embedded):
     """One reservation: the seat and the money. ``duration`` in minutes; ``startsAt``, ``endsAt`` UTC.
+
+    One that is requested or quoted may lack its expert, its kind and its time: what is there is a wish.
 
     ``scheduledDate``, ``startTime``, ``endTime`` are the wall clock of ``timezone``, derived from them.
     """
@@ -147,10 +167,10 @@ class Session(Embedded):
     expert_user_id: str | None = None
     expert_email: str | None = None
     title: str | None = None
-    session_type: Medium
+    session_type: Medium | None = None
     location: str | None = None
     meeting_link: str | None = None
-    duration: int = Field(ge=1)
+    duration: int | None = Field(None, ge=1)
     starts_at: Instant | None = None
     ends_at: Instant | None = None
     timezone: str = _DEFAULT_ZONE
@@ -166,6 +186,7 @@ class Session(Embedded):
     payment_method: str | None = None
     refund_amount: Money = ZERO
     refund_due: Money | None = None
+    quote: Quote | None = None
     quote_amount: Money | None = None
     add_ons: list[AddOn] = Field(default_factory=list)
     invoice_amount: Money | None = None
@@ -205,7 +226,7 @@ class Session(Embedded):
         if self.starts_at is None and self.scheduled_date is not None and self.start_time is not None:
             clock = times.parse_clock(self.start_time)
             self.starts_at = times.at_wall(self.scheduled_date.date(), clock, times.zone(self.timezone))
-        if self.ends_at is None and self.starts_at is not None:
+        if self.ends_at is None and self.starts_at is not None and self.duration is not None:
             self.ends_at = times.ends_at(self.starts_at, self.duration)
         return self
 

@@ -13,7 +13,7 @@ from confiido_booking.bookings import guards, rules
 from confiido_booking.bookings.book import claim_of, take
 from confiido_booking.bookings.context import CLIENT_IS_BUSY, Context
 from confiido_booking.bookings.guards import Command
-from confiido_booking.bookings.transitions import Found, Plan, check_role, explain, make_room
+from confiido_booking.bookings.transitions import Found, Plan, check_role, decide, explain, make_room
 from confiido_booking.bookings.views import Change, View, projection
 from confiido_booking.calendar import claims
 from confiido_booking.database.store import Document
@@ -22,6 +22,7 @@ from confiido_booking.events import outbox
 from confiido_booking.ids import new_claim_id
 
 Planning = Callable[[Found], Awaitable[Plan]]
+Write = Callable[[Context, Found, Command, View, Plan], Awaitable[Change | None]]
 TRIES = 3
 
 
@@ -39,6 +40,25 @@ async def place(
         ClientBusy: another active session of the client is at that time.
         TransitionRefused, NotAllowed, NotFound, PreconditionFailed: as for every command on a session.
     """
+    return await _as_read(context, booking_id, session_id, command, view, planning, _placed)
+
+
+async def replanned(
+    context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View, planning: Planning
+) -> Change:
+    """As :func:`place`, for a change that depends on what is read and asks for no minutes."""
+    return await _as_read(context, booking_id, session_id, command, view, planning, _changed)
+
+
+async def _as_read(
+    context: Context,
+    booking_id: ObjectId,
+    session_id: ObjectId,
+    command: Command,
+    view: View,
+    planning: Planning,
+    write: Write,
+) -> Change:
     await check_role(context, booking_id, session_id, command)
     for _ in range(TRIES):
         found = await explain(context, booking_id, session_id, command)
@@ -47,10 +67,19 @@ async def place(
         refusal = rules.why_not(command.action, found.session, command.actor, command.now)
         if refusal is not None:
             raise refusal
-        change = await _placed(context, found, command, view, await planning(found))
+        change = await write(context, found, command, view, await planning(found))
         if change is not None:
             return change
     raise Conflict("The session is changing; please try again", code="try_again")
+
+
+async def _changed(context: Context, found: Found, command: Command, view: View, plan: Plan) -> Change | None:
+    """None = the session is not as it was read, or there was no room and now is."""
+    as_read = replace(plan, guard={**plan.guard, "version": found.session["version"]})
+    change = await decide(context, found.document["_id"], found.session["sessionId"], command, view, as_read)
+    if change is None and plan.grows and not guards.has_room(found.document, plan.needs(command)):
+        await make_room(context, found, command, plan)
+    return change
 
 
 async def _placed(context: Context, found: Found, command: Command, view: View, plan: Plan) -> Change | None:
@@ -94,7 +123,7 @@ async def _move_onto(
             "abandonedClaims": {"$ne": plan.fields["claimId"]},
             **(guards.room_for(plan.needs(command)) if plan.grows else {}),
         },
-        guards.change(session_id, command, to=plan.to, fields=plan.fields, expressions=plan.expressions),
+        plan.change(session_id, command),
         projection=projection(view, session_id),
     )
 

@@ -14,9 +14,9 @@ from bson import ObjectId
 
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings.models import CancellationPolicy
-from confiido_booking.bookings.statuses import ACTIVE, SessionStatus
+from confiido_booking.bookings.statuses import ACTIVE, UNPLACED, SessionStatus
 from confiido_booking.errors import BookingError, FieldError, Invalid, NotAllowed, TransitionRefused
-from confiido_booking.money import rounded
+from confiido_booking.money import ZERO, exact, rounded
 
 EXPIRED_REASON = "The hold expired before it was paid"
 MAX_HISTORY = 50
@@ -25,18 +25,37 @@ Raw = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One row of SPEC 4: from which statuses, to which, by whom. ``to`` None: the status stays."""
+    """One row of SPEC 4: from which statuses, to which, by whom. ``to`` None: the status stays, or there are several.
+
+    ``only``: from which of them where a role may not do it from all.
+    """
 
     sources: frozenset[str]
     to: str | None
     roles: frozenset[Role]
     done: str  # "cannot be <done>"
+    only: Mapping[Role, frozenset[str]] | None = None
+
+    def sources_for(self, role: Role) -> frozenset[str]:
+        return (self.only or {}).get(role, self.sources)
 
 
 _ANYBODY = frozenset(Role)
 S = SessionStatus
 
+_ASKED_FOR = frozenset({S.REQUESTED, S.QUOTED})
+
 TRANSITIONS: dict[str, Transition] = {
+    "quote": Transition(_ASKED_FOR, S.QUOTED, frozenset({Role.EXPERT, Role.ADMIN}), "quoted"),
+    "book": Transition(_ASKED_FOR, S.CONFIRMED, frozenset({Role.ADMIN}), "booked"),
+    "accept": Transition(frozenset({S.QUOTED}), S.PENDING, frozenset({Role.CLIENT}), "accepted"),
+    "decline": Transition(
+        _ASKED_FOR,
+        S.CANCELLED,
+        frozenset({Role.CLIENT, Role.EXPERT, Role.ADMIN}),
+        "declined",
+        {Role.CLIENT: frozenset({S.QUOTED}), Role.EXPERT: frozenset({S.REQUESTED})},
+    ),
     "confirm": Transition(
         frozenset({S.PENDING}),
         S.CONFIRMED,
@@ -54,7 +73,11 @@ TRANSITIONS: dict[str, Transition] = {
         frozenset({S.CONFIRMED}), S.NO_SHOW, frozenset({Role.EXPERT, Role.ADMIN, Role.SYSTEM}), "marked as a no-show"
     ),
     "undo": Transition(
-        frozenset({S.COMPLETED, S.NO_SHOW}), S.CONFIRMED, frozenset({Role.EXPERT, Role.ADMIN}), "set back to confirmed"
+        frozenset({S.COMPLETED, S.NO_SHOW}),
+        S.CONFIRMED,
+        frozenset({Role.EXPERT, Role.ADMIN}),
+        "set back to confirmed",
+        {Role.EXPERT: frozenset({S.NO_SHOW})},
     ),
     "cancel": Transition(
         frozenset({S.REQUESTED, S.QUOTED, S.PENDING, S.CONFIRMED, S.DRAFT}),
@@ -105,9 +128,9 @@ def why_not(action: str, session: Raw, actor: Actor, now: datetime) -> BookingEr
     transition = TRANSITIONS[action]
     if actor.role not in transition.roles:
         return not_allowed(action)
-    if action == "undo" and actor.role is Role.EXPERT and session["status"] != S.NO_SHOW:
-        return NotAllowed("Only an administrator can undo a completed session")
     status = status_now(session, now)
+    if status in transition.sources and status not in transition.sources_for(actor.role):
+        return NotAllowed(_NOT_FROM_THERE[action])
     if action == "expire":
         if not is_lapsed(session, now):
             return TransitionRefused(action, status, "Session is not expired or not in pending status", "not_expired")
@@ -119,7 +142,9 @@ def why_not(action: str, session: Raw, actor: Actor, now: datetime) -> BookingEr
         sentence = "This session stands on an invoice already"
         return TransitionRefused("invoiced", status, sentence, "already_invoiced")
     starts_at = session.get("startsAt")
-    if action == "cancel" and actor.role is Role.CLIENT and starts_at is not None and _cancel_until(session) <= now:
+    if action == "accept":
+        return _why_not_accepted(session, now)
+    if action == "cancel" and actor.role is Role.CLIENT and is_placed(session) and _cancel_until(session) <= now:
         return TransitionRefused(
             "cancelled", status, "It is too late for you to cancel this session", "too_late_to_cancel"
         )
@@ -135,6 +160,52 @@ def why_not(action: str, session: Raw, actor: Actor, now: datetime) -> BookingEr
         sentence = "There is no pending reschedule request to process"
         return TransitionRefused("rescheduled", status, sentence, "no_reschedule_request")
     return None
+
+
+_NOT_FROM_THERE = {
+    "undo": "Only an administrator can undo a completed session",
+    "decline": "Whoever asks or offers cannot decline it: they cancel it",
+}
+NEEDED = ("expertId", "sessionType", "duration", "startsAt")  # of a session that gets a place
+
+
+def current_quote(session: Raw) -> Raw | None:
+    """What a session is offered for; of an imported one that has an amount alone, a quote made of it."""
+    quote: Raw | None = session.get("quote")
+    if quote is not None or session.get("quoteAmount") is None:
+        return quote
+    add_ons = session.get("addOns") or []
+    total, extra = exact(session["quoteAmount"]), sum((exact(each["price"]) for each in add_ons), ZERO)
+    return {"quoteId": session["sessionId"], "amount": total - extra, "addOns": add_ons, "total": total}
+
+
+def is_expired(quote: Raw, now: datetime) -> bool:
+    deadline = quote.get("expiresAt")
+    return deadline is not None and deadline <= now
+
+
+def incomplete(session: Raw) -> Invalid | None:
+    """MONEY: what has to be known before a session can be placed."""
+    missing = [name for name in NEEDED if session.get(name) is None]
+    if not missing:
+        return None
+    sentence = f"The session cannot be placed yet: it lacks {', '.join(missing)}"
+    return Invalid(sentence, code="incomplete", errors=[FieldError(name, "is needed") for name in missing])
+
+
+def _why_not_accepted(session: Raw, now: datetime) -> BookingError | None:
+    quote = current_quote(session)
+    if quote is not None and is_expired(quote, now):
+        return TransitionRefused("accepted", session["status"], "The quote has expired", "quote_expired")
+    refusal = incomplete(session)
+    if refusal is None and session["startsAt"] < now:
+        return Invalid("The start lies in the past", code="starts_in_past")
+    return refusal
+
+
+def is_placed(session: Raw) -> bool:
+    """Whether its time is more than a wish."""
+    return session.get("startsAt") is not None and session["status"] not in UNPLACED
 
 
 _DOING = {
@@ -203,6 +274,7 @@ TEXT_LIMITS = {
     "reason": 500,
     "mentorNote": 500,
     "referralSource": 50,
+    "text": 2000,
     "paymentMethod": 50,
 }
 _WEB_ADDRESS = re.compile(r"https?://[^\s<>\"]+$", re.IGNORECASE)

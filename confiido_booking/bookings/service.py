@@ -11,48 +11,26 @@ some arguments:
     ``View.WHOLE`` brings the client's document back, ``View.HEAD`` leaves its other sessions out.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import wraps
 
 from bson import ObjectId
 
 from confiido_booking.actors import Actor
 from confiido_booking.bookings import book as booking
-from confiido_booking.bookings import finding, moving, reading, rules, transitions
+from confiido_booking.bookings import finding, moving, reading, transitions
 from confiido_booking.bookings.book import Wish
-from confiido_booking.bookings.context import Context
-from confiido_booking.bookings.guards import Command, fresh_key
 from confiido_booking.bookings.reading import SessionFilter, SessionPage
 from confiido_booking.bookings.stats import Stats, stats
 from confiido_booking.bookings.views import Change, ClientRef, View, When
+from confiido_booking.bookings.workflow import Workflow, within_deadline
 from confiido_booking.database.store import Document
-from confiido_booking.errors import Unavailable
-
-DEADLINE_SECONDS = 120  # of a command; far shorter than a fence is kept (PROTOCOL, CLOCKS)
-
-
-def within_deadline[**P, T](command: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[None, None, T]]:
-    """A command that hangs is given up; what it left behind is healed like any half-done one."""
-
-    @wraps(command)
-    async def limited(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                return await command(*args, **kwargs)
-        except TimeoutError:
-            raise Unavailable("The command took too long") from None
-
-    return limited
 
 
 @dataclass(frozen=True, slots=True)
-class Bookings:
+class Bookings(Workflow):
     """``confiido.bookings``."""
-
-    context: Context
 
     @within_deadline
     async def book(
@@ -121,7 +99,7 @@ class Bookings:
         view: View = View.WHOLE,
     ) -> Change:
         """pending → confirmed, while its hold lives; paid or not (SPEC 6, seed 2.9). Expert (own), admin, service."""
-        command = await self._command("confirm", actor, request_key, if_version)
+        command = await self.command("confirm", actor, request_key, if_version)
         return await transitions.confirm(self.context, booking_id, session_id, command, view)
 
     @within_deadline
@@ -136,7 +114,7 @@ class Bookings:
         view: View = View.WHOLE,
     ) -> Change:
         """confirmed → completed (seed 2.11). Expert (own), admin, service."""
-        command = await self._command("complete", actor, request_key, if_version)
+        command = await self.command("complete", actor, request_key, if_version)
         return await transitions.complete(self.context, booking_id, session_id, command, view)
 
     @within_deadline
@@ -151,7 +129,7 @@ class Bookings:
         view: View = View.WHOLE,
     ) -> Change:
         """confirmed → no-show, once the start has passed. Expert (own), admin."""
-        command = await self._command("no-show", actor, request_key, if_version)
+        command = await self.command("no-show", actor, request_key, if_version)
         return await transitions.no_show(self.context, booking_id, session_id, command, view)
 
     @within_deadline
@@ -170,7 +148,7 @@ class Bookings:
 
         Moves no money; ``refund_due`` says what is due back by the policy of the session's snapshot (MONEY).
         """
-        command = await self._command("cancel", actor, request_key, if_version, reason)
+        command = await self.command("cancel", actor, request_key, if_version, reason)
         return await transitions.cancel(self.context, booking_id, session_id, command, view)
 
     @within_deadline
@@ -185,7 +163,7 @@ class Bookings:
         view: View = View.WHOLE,
     ) -> Change:
         """Cancel a session whose hold has lapsed, as the system would (FRONTEND 2.5)."""
-        command = await self._command("expire", actor, request_key, if_version)
+        command = await self.command("expire", actor, request_key, if_version)
         return await transitions.expire(self.context, booking_id, session_id, command, view)
 
     @within_deadline
@@ -205,7 +183,7 @@ class Bookings:
         Raises:
             SlotTaken: its minutes have been given to another since.
         """
-        command = await self._command("undo", actor, request_key, if_version, reason)
+        command = await self.command("undo", actor, request_key, if_version, reason)
         return await moving.undo(self.context, booking_id, session_id, command, view)
 
     @within_deadline
@@ -229,7 +207,7 @@ class Bookings:
         Raises:
             SlotTaken, ClientBusy: the new time is not free; the old one stands.
         """
-        command = await self._command("reschedule", actor, request_key, if_version, reason)
+        command = await self.command("reschedule", actor, request_key, if_version, reason)
         when = When(starts_at=starts_at, scheduled_date=scheduled_date, start_time=start_time, timezone=timezone)
         return await moving.reschedule(self.context, booking_id, session_id, command, view, when)
 
@@ -250,7 +228,7 @@ class Bookings:
         view: View = View.WHOLE,
     ) -> Change:
         """The client asks to move a confirmed session (FRONTEND 2.8). Claims nothing until it is approved."""
-        command = await self._command("request-reschedule", actor, request_key, if_version, reason)
+        command = await self.command("request-reschedule", actor, request_key, if_version, reason)
         when = When(starts_at=starts_at, scheduled_date=scheduled_date, start_time=start_time, timezone=timezone)
         return await moving.request(self.context, booking_id, session_id, command, view, when)
 
@@ -268,7 +246,7 @@ class Bookings:
         view: View = View.WHOLE,
     ) -> Change:
         """Approve (and move) or reject a pending request (FRONTEND 2.9). Expert (own), admin."""
-        command = await self._command("respond-reschedule", actor, request_key, if_version)
+        command = await self.command("respond-reschedule", actor, request_key, if_version)
         return await moving.respond(self.context, booking_id, session_id, command, view, approve=approve, note=note)
 
     @within_deadline
@@ -284,7 +262,7 @@ class Bookings:
         view: View = View.WHOLE,
     ) -> Change:
         """Change notes, meeting link, location, custom fields …: who may change which is in SPEC 8."""
-        command = await self._command("patch", actor, request_key, if_version)
+        command = await self.command("patch", actor, request_key, if_version)
         return await transitions.patch(self.context, booking_id, session_id, command, view, changes)
 
     @within_deadline
@@ -304,7 +282,7 @@ class Bookings:
         Raises:
             PaymentNotVerified: a client's word alone.
         """
-        command = await self._command("pay", actor, request_key, if_version)
+        command = await self.command("pay", actor, request_key, if_version)
         return await transitions.pay(self.context, booking_id, session_id, command, view, method=payment_method)
 
     async def get(self, booking_id: ObjectId, *, actor: Actor) -> Document:
@@ -350,17 +328,3 @@ class Bookings:
         """
         actor = await self.context.experts.identify(actor)
         return await finding.lapsed(self.context, sessions, actor)
-
-    async def _command(
-        self, action: str, actor: Actor, key: str | None, if_version: int | None, reason: str | None = None
-    ) -> Command:
-        actor = await self.context.experts.identify(actor)
-        checked = rules.text(reason, "reason") if reason else None
-        return Command(
-            action=action,
-            actor=actor,
-            now=self.context.clock(),
-            key=key or fresh_key(),
-            reason=checked,
-            if_version=if_version,
-        )

@@ -19,7 +19,7 @@ from confiido_booking.bookings.finding import archived_session
 from confiido_booking.bookings.guards import Command
 from confiido_booking.bookings.healing import SYSTEM_CANCEL
 from confiido_booking.bookings.models import CURRENT, Session
-from confiido_booking.bookings.statuses import PaymentStatus, SessionStatus, TimeoutStatus
+from confiido_booking.bookings.statuses import UNPLACED, PaymentStatus, SessionStatus, TimeoutStatus
 from confiido_booking.bookings.views import Change, View, projection
 from confiido_booking.calendar import claims
 from confiido_booking.database.store import Document
@@ -47,7 +47,7 @@ class Plan:
 
     ``grows``: by a text of the caller's, so it needs room in the
     document (SPEC 11); what does not is never refused for lack of it. ``beside``: what must hold of the client's other
-    sessions, else the client is busy.
+    sessions, else the client is busy. ``facts``: what the history keeps beside who, when and why.
     """
 
     to: str | None = None
@@ -56,10 +56,16 @@ class Plan:
     guard: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[str, Any] = field(default_factory=dict)
     grows: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def needs(self, command: Command) -> int:
         """Bytes it may add."""
-        return guards.weight(self.fields, self.expressions, command.entry(self.to))
+        return guards.weight(self.fields, self.expressions, command.entry(self.to, self.facts))
+
+    def change(self, session_id: ObjectId, command: Command) -> guards.Pipeline:
+        return guards.change(
+            session_id, command, to=self.to, fields=self.fields, expressions=self.expressions, facts=self.facts
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,7 @@ async def decide(
         command.action,
         "bookings",
         ({"$and": [guard, plan.beside]} if plan.beside else guard) | room,
-        guards.change(session_id, command, to=plan.to, fields=plan.fields, expressions=plan.expressions),
+        plan.change(session_id, command),
         projection=projection(view, session_id),
     )
     if document is None:
@@ -207,26 +213,33 @@ async def expire(context: Context, booking_id: ObjectId, session_id: ObjectId, c
     return await transition(context, booking_id, session_id, command, view, plan)
 
 
-async def cancel(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View) -> Change:
-    """One update, but for a client's cancellation of a paid session: its refund is rounded in Python, so it is read
-    first and the update stands on the version that was read."""
-    now, role = command.now, command.actor.role
+def cancellation(command: Command) -> Plan:
+    """What a person's cancelling changes. All that was paid is due back; a client's policy may make it less."""
+    by = {Role.CLIENT: "client", Role.EXPERT: "expert", Role.ADMIN: "admin"}
     fields: dict[str, Any] = {
-        "cancelledBy": {Role.CLIENT: "client", Role.EXPERT: "expert", Role.ADMIN: "admin"}.get(role, "system"),
-        "cancellationTime": now,
+        "cancelledBy": by.get(command.actor.role, "system"),
+        "cancellationTime": command.now,
         "timeoutStatus": TimeoutStatus.COMPLETED.value,
     }
     if command.reason:
         fields["cancellationReason"] = rules.text(command.reason, "reason")
-    plan = Plan(
+    return Plan(
         to=SessionStatus.CANCELLED,
         fields=fields,
         expressions=CLOSED_REQUEST | {"refundDue": _PAID_AMOUNT},
         grows=command.reason is not None,
     )
+
+
+async def cancel(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View) -> Change:
+    """One update, but for a client's cancellation of a paid session: its refund is rounded in Python, so it is read
+    first and the update stands on the version that was read."""
+    now, role = command.now, command.actor.role
+    plan = cancellation(command)
     if role is not Role.CLIENT:
         return await transition(context, booking_id, session_id, command, view, plan)
-    in_time = {"clientCancelUntil": {"$not": {"$lte": now}}, "startsAt": {"$not": {"$lte": now}}}
+    before_the_start = {"clientCancelUntil": {"$not": {"$lte": now}}, "startsAt": {"$not": {"$lte": now}}}
+    in_time: dict[str, Any] = {"$or": [{"status": {"$in": sorted(UNPLACED)}}, before_the_start]}
     change = await decide(context, booking_id, session_id, command, view, replace(plan, guard=in_time | _NOTHING_PAID))
     if change is not None:
         return change
@@ -237,7 +250,7 @@ async def cancel(context: Context, booking_id: ObjectId, session_id: ObjectId, c
     if session["paidAmount"].to_decimal() > 0:
         percent = rules.refund_percent(rules.cancellation_policy(session), session.get("startsAt"), now, role)
         due = rules.refund_due(session["paidAmount"].to_decimal(), percent, session["currency"])
-        plan = replace(plan, fields=fields | {"refundDue": Decimal128(due)}, expressions=CLOSED_REQUEST)
+        plan = replace(plan, fields={**plan.fields, "refundDue": Decimal128(due)}, expressions=CLOSED_REQUEST)
         in_time["version"] = session["version"]
     return await transition(context, booking_id, session["sessionId"], command, view, replace(plan, guard=in_time))
 
