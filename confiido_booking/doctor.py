@@ -20,7 +20,7 @@ from confiido_booking.bookings.guards import stamped
 from confiido_booking.bookings.healing import YOUNG
 from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.rules import is_lapsed
-from confiido_booking.bookings.statuses import ACTIVE
+from confiido_booking.bookings.statuses import ACTIVE, SERVICE_SESSION_STATUS
 from confiido_booking.calendar import claims
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document
@@ -225,7 +225,7 @@ class Doctor:
 
     async def _check_service_sessions(self, seen: _Round, booking: Document) -> None:
         """L3, L5: the service session says what its session says."""
-        private = [s for s in booking["sessions"] if "serviceSessionId" in s and "claimId" in s]
+        private = [s for s in booking["sessions"] if "serviceSessionId" in s and ("claimId" in s or not _has_seat(s))]
         found = await self._by_id("service_sessions", [claims.entry_id(session) for session in private])
         for session in private:
             expected = claims.service_session(session, booking["clientId"])
@@ -338,6 +338,11 @@ class Doctor:
 
 def _bound(function: Callable[..., Awaitable[object]], *args: Any, **kwargs: Any) -> Cure:
     return lambda: function(*args, **kwargs)
+
+
+def _has_seat(session: Mapping[str, Any]) -> bool:
+    """Whether its service session has somebody in it; an imported one may have been held without a claim."""
+    return SERVICE_SESSION_STATUS[session["status"]] not in ("draft", "canceled")
 
 
 def _is_young(session: Mapping[str, Any], now: datetime) -> bool:

@@ -19,7 +19,7 @@ from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import totals
 from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.rules import MAX_HISTORY, TRANSITIONS
-from confiido_booking.bookings.statuses import ACTIVE, SessionStatus
+from confiido_booking.bookings.statuses import ACTIVE, UNPLACED, SessionStatus
 from confiido_booking.events import outbox, types
 from confiido_booking.ids import new_reference
 
@@ -51,8 +51,6 @@ _OF_ANY_LENGTH = (
     "source",
     "referralSource",
     "paymentMethod",
-    "quote",
-    "addOns",
 )
 
 
@@ -97,12 +95,18 @@ def of_client(client_id: ObjectId) -> Filter:
 
 
 def on_session(
-    booking_id: ObjectId, session_id: ObjectId, command: Command, extra: Mapping[str, Any] | None = None
+    booking_id: ObjectId,
+    session_id: ObjectId,
+    command: Command,
+    extra: Mapping[str, Any] | None = None,
+    *,
+    placed: Mapping[str, Any] | None = None,
 ) -> Filter:
     """The filter of a command on one session: whose, in which status, which version, and not done before.
 
     A pending session counts only while its hold lives; a confirmed one may carry the deadline of the hold it once was.
-    ``extra`` are further conditions on the session.
+    ``extra`` are further conditions on the session; ``placed`` those that it must meet where its time is more than a
+    wish.
     """
     document, session = owned(booking_id, command.actor)
     document |= outbox.room_for_events(MOST_EVENTS)
@@ -112,7 +116,11 @@ def on_session(
     if command.action == "patch":
         return document | {"sessions": {"$elemMatch": session}}
     sources = TRANSITIONS[command.action].sources_for(command.actor.role)
-    ways = []
+    if placed and (wished := sorted(sources & UNPLACED)):
+        ways = [{**session, "status": {"$in": wished}}]
+        sources, session = sources - UNPLACED, {**session, **placed}
+    else:
+        ways, session = [], {**session, **(placed or {})}
     if SessionStatus.PENDING in sources:
         hold = {} if command.action == "expire" else {"timeoutAt": {"$not": {"$lte": command.now}}}
         ways.append({**session, "status": SessionStatus.PENDING.value, **hold})
@@ -139,7 +147,8 @@ def room_for(new_bytes: int) -> Filter:
     """SPEC 11: the document stays under 1 MiB. The same as :func:`has_room`, as a filter."""
     sessions = {"$multiply": [{"$size": "$sessions"}, _BYTES_PER_SESSION + CLOSING_BYTES]}
     texts = {"$bsonSize": {name: f"$sessions.{name}" for name in _OF_ANY_LENGTH}}
-    return {"$expr": {"$lt": [{"$add": [sessions, texts, new_bytes]}, MAX_BYTES]}}
+    quotes = {"$sum": "$sessions.quoteBytes"}
+    return {"$expr": {"$lt": [{"$add": [sessions, texts, quotes, new_bytes]}, MAX_BYTES]}}
 
 
 def has_room(document: Mapping[str, Any], new_bytes: int) -> bool:
@@ -147,6 +156,7 @@ def has_room(document: Mapping[str, Any], new_bytes: int) -> bool:
     sessions = document["sessions"]
     texts = {name: [session[name] for session in sessions if name in session] for name in _OF_ANY_LENGTH}
     fixed = len(sessions) * (_BYTES_PER_SESSION + CLOSING_BYTES)
+    fixed += sum(int(session.get("quoteBytes", 0)) for session in sessions)
     return fixed + len(bson.encode(texts)) + new_bytes < MAX_BYTES
 
 

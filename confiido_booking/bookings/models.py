@@ -57,8 +57,8 @@ class Quote(Embedded):
 
 
 class HistoryEntry(Embedded):
-    """One thing that happened to a session. ``from``/``to`` are statuses; ``key`` is the caller's command; ``quote``
-    what was offered by it."""
+    """One thing that happened to a session. ``from``/``to`` are statuses; ``key`` is the caller's command; ``quoteId``
+    which of the session's ``quotes`` it made."""
 
     at: Instant
     actor: ActorStamp
@@ -67,7 +67,7 @@ class HistoryEntry(Embedded):
     to: str | None = None
     reason: str | None = None
     key: str | None = None
-    quote: Quote | None = None
+    quote_id: Id | None = None
 
 
 def _no_boolean(value: Any) -> Any:
@@ -186,7 +186,8 @@ class Session(Embedded):
     payment_method: str | None = None
     refund_amount: Money = ZERO
     refund_due: Money | None = None
-    quote: Quote | None = None
+    quotes: list[Quote] = Field(default_factory=list)  # the last one is in force
+    quote_bytes: int | None = None  # how much of the document they take
     quote_amount: Money | None = None
     add_ons: list[AddOn] = Field(default_factory=list)
     invoice_amount: Money | None = None
@@ -233,6 +234,11 @@ class Session(Embedded):
     def is_lapsed(self, now: datetime) -> bool:
         """SPEC 4: an expired hold counts as gone at once, whether or not anything has swept it."""
         return self.status == SessionStatus.PENDING and self.timeout_at is not None and self.timeout_at <= now
+
+    @property
+    def quote(self) -> Quote | None:
+        """The one in force: each replaces the one before it."""
+        return self.quotes[-1] if self.quotes else None
 
     def line(self) -> totals.Line:
         return totals.Line(

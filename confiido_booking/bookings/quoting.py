@@ -17,7 +17,7 @@ from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import rules, snapshots
 from confiido_booking.bookings.book import check_pair
 from confiido_booking.bookings.context import Context
-from confiido_booking.bookings.guards import Command, fresh_key
+from confiido_booking.bookings.guards import Command, fresh_key, weight
 from confiido_booking.bookings.models import ActorStamp, AddOn, Quote
 from confiido_booking.bookings.placing import place, replanned
 from confiido_booking.bookings.requesting import (
@@ -41,6 +41,7 @@ from confiido_booking.experts.models import Expert
 from confiido_booking.experts.service import offer
 
 MOST_ADD_ONS = 20
+MOST_QUOTES = 20  # that a session keeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +71,8 @@ async def quote(
         offered = _offered(terms, found.session | fields, command)
         return Plan(
             to=SessionStatus.QUOTED,
-            fields=fields | _as_stored(offered),
-            facts={"quote": to_mongo(offered)},
+            fields=fields | _as_stored(offered, found.session.get("quotes", [])),
+            facts={"quoteId": offered.quote_id},
             grows=True,
         )
 
@@ -114,8 +115,8 @@ async def quote_new(
         context,
         SessionStatus.QUOTED,
         command,
-        fields | about(asked) | _as_stored(offered),
-        facts={"quote": to_mongo(offered)},
+        fields | about(asked) | _as_stored(offered, []),
+        facts={"quoteId": offered.quote_id},
     )
     return await add(context, session, asked.client, command, view)
 
@@ -263,10 +264,12 @@ def _check_length(duration: int, extra: Sequence[int]) -> int:
     return whole
 
 
-def _as_stored(offered: Quote) -> Document:
+def _as_stored(offered: Quote, before: Sequence[Document]) -> Document:
     stored: Document = to_mongo(offered)
+    quotes = [*before, stored][-MOST_QUOTES:]
     return {
-        "quote": stored,
+        "quotes": quotes,
+        "quoteBytes": weight(quotes, stored["addOns"]),
         "quoteAmount": stored["total"],
         "addOns": stored["addOns"],
         "quotedAt": offered.quoted_at,

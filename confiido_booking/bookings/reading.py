@@ -184,7 +184,7 @@ async def _query(context: Context, actor: Actor, wanted: SessionFilter, now: dat
     if "listing.clientId" not in query:
         # not a workshop, nor one whose session never came to be; by a field without an index, for the planner would
         # walk an index of all sessions
-        query.setdefault("listing.sessionType", {"$exists": True})
+        query.setdefault("listing.currency", {"$exists": True})
     return query
 
 

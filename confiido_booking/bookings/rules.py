@@ -171,9 +171,11 @@ NEEDED = ("expertId", "sessionType", "duration", "startsAt")  # of a session tha
 
 def current_quote(session: Raw) -> Raw | None:
     """What a session is offered for; of an imported one that has an amount alone, a quote made of it."""
-    quote: Raw | None = session.get("quote")
-    if quote is not None or session.get("quoteAmount") is None:
-        return quote
+    if session.get("quotes"):
+        last: Raw = session["quotes"][-1]
+        return last
+    if session.get("quoteAmount") is None:
+        return None
     add_ons = session.get("addOns") or []
     total, extra = exact(session["quoteAmount"]), sum((exact(each["price"]) for each in add_ons), ZERO)
     return {"quoteId": session["sessionId"], "amount": total - extra, "addOns": add_ons, "total": total}

@@ -52,7 +52,7 @@ async def _counted(context: Context, scope: Document, now: datetime) -> Stats:
         "payment": "$listing.paymentStatus",
         "currency": "$listing.currency",
     }
-    match = {**scope, "listing.sessionType": {"$exists": True}}
+    match = {**scope, "listing.currency": {"$exists": True}}
     rows = await context.store.aggregate(
         "session stats",
         "service_sessions",

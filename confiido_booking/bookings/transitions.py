@@ -19,7 +19,7 @@ from confiido_booking.bookings.finding import archived_session
 from confiido_booking.bookings.guards import Command
 from confiido_booking.bookings.healing import SYSTEM_CANCEL
 from confiido_booking.bookings.models import CURRENT, Session
-from confiido_booking.bookings.statuses import UNPLACED, PaymentStatus, SessionStatus, TimeoutStatus
+from confiido_booking.bookings.statuses import PaymentStatus, SessionStatus, TimeoutStatus
 from confiido_booking.bookings.views import Change, View, projection
 from confiido_booking.calendar import claims
 from confiido_booking.database.store import Document
@@ -46,14 +46,16 @@ class Plan:
     """What a command changes in its session, and what it further needs.
 
     ``grows``: by a text of the caller's, so it needs room in the
-    document (SPEC 11); what does not is never refused for lack of it. ``beside``: what must hold of the client's other
-    sessions, else the client is busy. ``facts``: what the history keeps beside who, when and why.
+    document (SPEC 11); what does not is never refused for lack of it. ``placed``: what the session must
+    further meet where its time is more than a wish. ``beside``: what must hold of the client's other sessions, else
+    the client is busy. ``facts``: what the history keeps beside who, when and why.
     """
 
     to: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     expressions: Mapping[str, Any] = field(default_factory=dict)
     guard: Mapping[str, Any] = field(default_factory=dict)
+    placed: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[str, Any] = field(default_factory=dict)
     grows: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -80,7 +82,7 @@ async def decide(
     context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View, plan: Plan
 ) -> Change | None:
     """The guarded update, and after it the service session. None = the guard said no."""
-    guard = guards.on_session(booking_id, session_id, command, plan.guard)
+    guard = guards.on_session(booking_id, session_id, command, plan.guard, placed=plan.placed)
     room = guards.room_for(plan.needs(command)) if plan.grows else {}
     document = await context.store.find_and_update(
         command.action,
@@ -239,8 +241,8 @@ async def cancel(context: Context, booking_id: ObjectId, session_id: ObjectId, c
     if role is not Role.CLIENT:
         return await transition(context, booking_id, session_id, command, view, plan)
     before_the_start = {"clientCancelUntil": {"$not": {"$lte": now}}, "startsAt": {"$not": {"$lte": now}}}
-    in_time: dict[str, Any] = {"$or": [{"status": {"$in": sorted(UNPLACED)}}, before_the_start]}
-    change = await decide(context, booking_id, session_id, command, view, replace(plan, guard=in_time | _NOTHING_PAID))
+    plan = replace(plan, placed=before_the_start)
+    change = await decide(context, booking_id, session_id, command, view, replace(plan, guard=_NOTHING_PAID))
     if change is not None:
         return change
     found = await explain(context, booking_id, session_id, command)
@@ -251,8 +253,8 @@ async def cancel(context: Context, booking_id: ObjectId, session_id: ObjectId, c
         percent = rules.refund_percent(rules.cancellation_policy(session), session.get("startsAt"), now, role)
         due = rules.refund_due(session["paidAmount"].to_decimal(), percent, session["currency"])
         plan = replace(plan, fields={**plan.fields, "refundDue": Decimal128(due)}, expressions=CLOSED_REQUEST)
-        in_time["version"] = session["version"]
-    return await transition(context, booking_id, session["sessionId"], command, view, replace(plan, guard=in_time))
+        plan = replace(plan, guard={"version": session["version"]})
+    return await transition(context, booking_id, session["sessionId"], command, view, plan)
 
 
 async def patch(

@@ -35,7 +35,7 @@ class Listing(Embedded):
     client_id: Id
     status: str
     payment_status: str
-    session_type: str
+    session_type: str | None = None
     price: Money = ZERO
     paid_amount: Money = ZERO
     refund_amount: Money = ZERO

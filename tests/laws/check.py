@@ -20,6 +20,8 @@ from tests.builders import an_admin
 Raw = Mapping[str, Any]
 
 EVENT_STATUS = {
+    "requested": "draft",
+    "quoted": "draft",
     "pending": "scheduled",
     "confirmed": "scheduled",
     "completed": "completed",
@@ -27,6 +29,12 @@ EVENT_STATUS = {
     "cancelled": "canceled",
 }
 STEPS = {
+    ("requested", "quoted"),
+    ("requested", "confirmed"),
+    ("requested", "cancelled"),
+    ("quoted", "pending"),
+    ("quoted", "confirmed"),
+    ("quoted", "cancelled"),
     ("pending", "confirmed"),
     ("pending", "cancelled"),
     ("confirmed", "completed"),
@@ -35,7 +43,8 @@ STEPS = {
     ("completed", "confirmed"),
     ("no-show", "confirmed"),
 }
-FIRST = {"pending", "confirmed"}
+FIRST = {"requested", "quoted", "pending", "confirmed"}
+UNPLACED = {"requested", "quoted"}
 
 
 async def check_laws(confiido: Confiido, *, settled: bool = True) -> None:
@@ -172,7 +181,9 @@ def _at_rest(raw: Mapping[str, list[Any]], now: datetime) -> Iterator[str]:
     for booking in raw["bookings"]:
         for session in booking["sessions"]:
             known.add(session["serviceSessionId"])
-            if session["status"] != "cancelled":
+            if session["status"] in UNPLACED and "claimId" in session:
+                yield f"L3 {_name(session)} has a claim"
+            elif session["status"] != "cancelled" and session["status"] not in UNPLACED:
                 standing.add(session["claimId"])
             if session["status"] == "pending" and not _is_active(session, now):
                 yield f"L8 {_name(session)} is a lapsed hold that was left"
@@ -187,7 +198,7 @@ def _at_rest(raw: Mapping[str, list[Any]], now: datetime) -> Iterator[str]:
                 yield f"L3 {_name(session)} has no service session"
             elif event["status"] != EVENT_STATUS[session["status"]]:
                 yield f"L3 {_name(session)} has a service session that is {event['status']}"
-            elif (event["startsAt"], event["endsAt"]) != (session["startsAt"], session["endsAt"]):
+            elif any(event.get(name) != session.get(name) for name in ("startsAt", "endsAt", "expertId")):
                 yield f"L3 {_name(session)} has a service session at another time"
             elif event["listing"]["status"] != session["status"] or event["rev"] > session["version"]:
                 yield f"{_name(session)} is listed as {event['listing']['status']} in version {event['rev']}"
@@ -230,4 +241,5 @@ def _number(value: Decimal128) -> Decimal:
 
 
 def _name(session: Raw) -> str:
-    return f"session {str(session['sessionId'])[-4:]} ({session['status']}, {session['startsAt']:%d %H:%M})"
+    time = f"{session['startsAt']:%d %H:%M}" if "startsAt" in session else "no time"
+    return f"session {str(session['sessionId'])[-4:]} ({session['status']}, {time})"
