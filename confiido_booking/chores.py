@@ -26,6 +26,7 @@ from confiido_booking.bookings.views import View
 from confiido_booking.doctor import Doctor
 from confiido_booking.errors import Conflict, NotFound
 from confiido_booking.events.log import EventLog
+from confiido_booking.migration.live import OldBookings
 
 BATCH = 500
 _RECENT = timedelta(hours=2)
@@ -39,6 +40,7 @@ class Chores:
     archive: Archive
     invoices: Invoices
     events: EventLog
+    old: OldBookings
 
     async def once(self) -> dict[str, int]:
         """Do all that is due. How many of each."""
@@ -47,6 +49,7 @@ class Chores:
             "completed": await self.complete_ended(),
             "healed": await self.heal_recent(),
             "settled": await self.invoices.settle(),
+            "shown": await self.old.show_all(),
             "archived": await self.archive_history(),
             "pruned": await self.prune_fences(),
             "recorded": await self.events.collect(),
@@ -63,6 +66,7 @@ class Chores:
             if turn % max(1, round(60 / seconds)) == 0:
                 await self.heal_recent()
                 await self.invoices.settle()
+                await self.old.show_all()
             if turn % max(1, round(3600 / seconds)) == 0:
                 await self.archive_history()
                 await self.prune_fences()
@@ -104,6 +108,7 @@ class Chores:
         What it cannot be done to, because the entry lags behind its booking, is passed over.
         """
         done, passed = 0, list[ObjectId]()
+        query = {**query, "rev": {"$gt": 0}}  # 0: shown of an old document, which only a command converts
         while True:
             left = {**query, "_id": {"$nin": passed}} if passed else query
             due = await self.context.store.find(step, "service_sessions", left, {"listing": 1}, limit=BATCH)

@@ -37,6 +37,7 @@ from confiido_booking.idempotency import IdempotencyKeys
 from confiido_booking.ledger.models import COLLECTION as PAYMENTS
 from confiido_booking.ledger.models import INDEXES as PAYMENT_INDEXES
 from confiido_booking.ledger.service import Ledger
+from confiido_booking.migration.live import OldBookings
 from confiido_booking.reviews.models import INDEXES as REVIEW_INDEXES
 from confiido_booking.reviews.service import Reviews
 from confiido_booking.settings import Settings
@@ -77,6 +78,7 @@ class Confiido:
     idempotency: IdempotencyKeys
     doctor: Doctor
     chores: Chores
+    old: OldBookings
 
     _bound: ClassVar[list[tuple[str, str]]] = []  # address and database of what is open
 
@@ -139,7 +141,8 @@ class Confiido:
     def over(cls, store: Store, settings: Settings, clock: Clock) -> Self:
         experts = Experts(store, settings, clock)
         calendar = Calendars(store, clock, experts)
-        context = Context(store, settings, clock, experts, calendar)
+        old = OldBookings(store, settings, clock)
+        context = Context(store, settings, clock, experts, calendar, old=old)
         invoices = Invoices(context)
         events = EventLog(store, clock)
         return cls(
@@ -157,7 +160,8 @@ class Confiido:
             events=events,
             idempotency=IdempotencyKeys(store, clock),
             doctor=Doctor(context),
-            chores=Chores(context, Archive(store), invoices, events),
+            chores=Chores(context, Archive(store), invoices, events, old),
+            old=old,
         )
 
     async def ensure_indexes(self) -> list[str]:
@@ -173,6 +177,7 @@ class Confiido:
             *((name, [OUTBOX_INDEX], []) for name in OUTBOXES),
         ]:
             made += [f"{name}.{index}" for index in await self.store.create_indexes(name, indexes, former=former)]
+        await self.old.any()
         return made
 
     async def ping(self) -> None:

@@ -21,6 +21,7 @@ from confiido_booking.bookings.healing import YOUNG
 from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.rules import is_lapsed
 from confiido_booking.bookings.statuses import ACTIVE, SERVICE_SESSION_STATUS
+from confiido_booking.bookings.unconverted import SHOWN
 from confiido_booking.calendar import claims
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document
@@ -256,10 +257,16 @@ class Doctor:
                 sentence = f"The claims {one['claimId']} and {other['claimId']} overlap"
                 seen.add("expert_overlap", calendar["_id"], sentence)
         bookings = await self._by_client([entry["clientId"] for entry in busy])
+        orphans = []
         for entry in busy:
             sessions = bookings.get(entry["clientId"], {}).get("sessions", [])
             standing = next((s for s in sessions if s.get("claimId") == entry["claimId"]), None)
-            if standing is not None and standing["status"] != "cancelled":
+            if standing is None or standing["status"] == "cancelled":
+                orphans.append(entry)
+        shown = await self._by_id(SHOWN, [entry["clientId"] for entry in orphans])
+        for entry in orphans:
+            not_converted = shown.get(entry["clientId"], {}).get("claims", [])
+            if any(claim["claimId"] == entry["claimId"] for claim in not_converted):
                 continue
             if entry["claimedAt"] <= seen.now - YOUNG:
                 cure = _bound(self.context.healing.heal, entry, calendar["_id"], seen.now)
@@ -268,7 +275,7 @@ class Doctor:
     async def _check_orphans(self, seen: _Round) -> None:
         """A service session of a booking that never came to be."""
         batch: list[Document] = []
-        query = {"status": {"$in": ["scheduled", "draft"]}, "visibility": "private"}
+        query = {"status": {"$in": ["scheduled", "draft"]}, "visibility": "private", "rev": {"$gt": 0}}
         async for event in self.context.store.walk("service_sessions", query):
             batch.append(event)
             if len(batch) == BATCH:
@@ -318,6 +325,7 @@ class Doctor:
             "expertId": expert_id,
             "status": {"$in": ["scheduled", "in_progress"]},
             "listing.conflict": {"$ne": True},
+            "rev": {"$gt": 0},
         }
         events = await self.context.store.find("walk", "service_sessions", query, {"startsAt": 1, "endsAt": 1})
         for one, other in pairwise(sorted(events, key=lambda event: event["startsAt"])):

@@ -254,6 +254,9 @@ async def _healed(context: Context, obstacles: Sequence[Document], claim: Claim)
     freed = False
     for busy in obstacles:
         freed = await context.healing.heal(busy, claim.expert_id, claim.claimed_at) or freed
+    if not obstacles:  # an expert whom an old system made has no calendar yet
+        made: Document = {"$setOnInsert": {"busy": []}}
+        await context.store.update("make calendar", "calendars", {"_id": claim.expert_id}, made, upsert=True)
     return freed or not obstacles
 
 

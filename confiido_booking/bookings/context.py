@@ -7,6 +7,7 @@ from typing import Protocol
 from confiido_booking import times
 from confiido_booking.bookings.healing import Healing
 from confiido_booking.bookings.remembered import Remembered
+from confiido_booking.bookings.unconverted import NoneUnconverted, Unconverted
 from confiido_booking.bookings.views import When
 from confiido_booking.database.store import Store
 from confiido_booking.errors import Invalid
@@ -30,6 +31,7 @@ class Context:
     experts: Experts
     free_time: FreeTime
     remembered: Remembered = field(default_factory=Remembered)
+    old: Unconverted = field(default_factory=NoneUnconverted)
 
     @property
     def healing(self) -> Healing:

@@ -13,6 +13,7 @@ from confiido_booking.bookings import guards
 from confiido_booking.bookings.guards import Command
 from confiido_booking.bookings.rules import EXPIRED_REASON, is_lapsed
 from confiido_booking.bookings.statuses import ACTIVE
+from confiido_booking.bookings.unconverted import SHOWN
 from confiido_booking.calendar import claims
 from confiido_booking.database.store import Document, Duplicate, Store
 from confiido_booking.events import outbox
@@ -116,6 +117,9 @@ class Healing:
         The booking is read after the fence: before it, a session could still have come and moved on.
         """
         client_id, claim_id = claim["clientId"], claim["claimId"]
+        shown = {"_id": client_id, "claims.claimId": claim_id}
+        if await self.store.find_one("read shown", SHOWN, shown, {"_id": 1}):
+            return False  # a session stands on it that is not converted yet
         if not await self.fence(client_id, claim_id, now):
             return False
         booking = await self.store.find_one(

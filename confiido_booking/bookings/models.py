@@ -25,7 +25,8 @@ from confiido_booking.money import ZERO, Money
 from confiido_booking.times import utc_now
 
 SCHEMA_VERSION = 1
-CURRENT = {"schemaVersion": {"$exists": True}}  # a document of this shape; an old system's have none
+CURRENT = {"schemaVersion": {"$exists": True}}  # a document of this shape
+OLD = {"schemaVersion": {"$exists": False}}  # what an older system left (docs/migration.md)
 _DEFAULT_ZONE = "Asia/Kolkata"
 
 

@@ -17,8 +17,11 @@ from confiido_booking.events import outbox
 async def push(context: Context, session: Document, client: ClientRef, command: Command, view: View) -> Document | None:
     """BOOK 2b: the session into its client's document. None = refused, for whatever reason.
 
-    A full document first sheds what is finished; a client who has none yet gets one.
+    A full document first sheds what is finished; a client who has none yet gets one; documents of an old system are
+    converted to it.
     """
+    if context.old.known:
+        await context.old.convert(client.client_id)
     document = await _push_once(context, session, client, command, view)
     if document is not None:
         return document
@@ -77,6 +80,8 @@ async def _ensure_booking(context: Context, client_id: ObjectId, now: datetime) 
         if outbox.is_full(there, guards.MOST_EVENTS):
             await outbox.deliver(context.store, "bookings", there)
         return False
+    if context.old.known is not False and await context.old.convert(client_id):
+        return True
     document = {"_id": ObjectId(), **guards.empty_booking(client_id, now)}
     try:
         await context.store.insert("insert booking", "bookings", document)

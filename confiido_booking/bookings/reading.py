@@ -312,8 +312,17 @@ async def _bodies(context: Context, entries: Sequence[Document]) -> list[Documen
     missing = set(ids) - {session["sessionId"] for document in found for session in document["sessions"]}
     if missing:
         for kept in await context.store.find("read archive", "booking_archive", {"_id": {"$in": list(missing)}}):
+            missing.discard(kept["_id"])
             if kept["clientId"] in by_client:
                 by_client[kept["clientId"]]["sessions"].append(kept["session"])
+    if missing:
+        whose = {entry["listing"]["clientId"] for entry in entries if entry["listing"]["sessionId"] in missing}
+        for client_id, shown in (await context.old.of_clients(list(whose))).items():
+            sessions = [session for name in missing if (session := shown.session(name)) is not None]
+            if client_id not in by_client:
+                by_client[client_id] = shown.document | {"sessions": []}
+                found.append(by_client[client_id])
+            by_client[client_id]["sessions"] += sessions
     for document in found:
         for session in document["sessions"]:
             session["_position"] = order[session["sessionId"]]

@@ -24,7 +24,7 @@ from confiido_booking.bookings.book import Wish
 from confiido_booking.bookings.reading import SessionFilter, SessionPage
 from confiido_booking.bookings.stats import Stats, stats
 from confiido_booking.bookings.views import Change, ClientRef, View, When
-from confiido_booking.bookings.workflow import Workflow, within_deadline
+from confiido_booking.bookings.workflow import Workflow, on_old_too, within_deadline
 from confiido_booking.database.store import Document
 
 
@@ -88,6 +88,7 @@ class Bookings(Workflow):
         return await booking.book(self.context, wish, actor=actor, key=request_key, view=view)
 
     @within_deadline
+    @on_old_too
     async def confirm(
         self,
         booking_id: ObjectId,
@@ -103,6 +104,7 @@ class Bookings(Workflow):
         return await transitions.confirm(self.context, booking_id, session_id, command, view)
 
     @within_deadline
+    @on_old_too
     async def complete(
         self,
         booking_id: ObjectId,
@@ -118,6 +120,7 @@ class Bookings(Workflow):
         return await transitions.complete(self.context, booking_id, session_id, command, view)
 
     @within_deadline
+    @on_old_too
     async def no_show(
         self,
         booking_id: ObjectId,
@@ -133,6 +136,7 @@ class Bookings(Workflow):
         return await transitions.no_show(self.context, booking_id, session_id, command, view)
 
     @within_deadline
+    @on_old_too
     async def cancel(
         self,
         booking_id: ObjectId,
@@ -152,6 +156,7 @@ class Bookings(Workflow):
         return await transitions.cancel(self.context, booking_id, session_id, command, view)
 
     @within_deadline
+    @on_old_too
     async def expire(
         self,
         booking_id: ObjectId,
@@ -167,6 +172,7 @@ class Bookings(Workflow):
         return await transitions.expire(self.context, booking_id, session_id, command, view)
 
     @within_deadline
+    @on_old_too
     async def undo(
         self,
         booking_id: ObjectId,
@@ -187,6 +193,7 @@ class Bookings(Workflow):
         return await moving.undo(self.context, booking_id, session_id, command, view)
 
     @within_deadline
+    @on_old_too
     async def reschedule(
         self,
         booking_id: ObjectId,
@@ -212,6 +219,7 @@ class Bookings(Workflow):
         return await moving.reschedule(self.context, booking_id, session_id, command, view, when)
 
     @within_deadline
+    @on_old_too
     async def request_reschedule(
         self,
         booking_id: ObjectId,
@@ -233,6 +241,7 @@ class Bookings(Workflow):
         return await moving.request(self.context, booking_id, session_id, command, view, when)
 
     @within_deadline
+    @on_old_too
     async def respond_reschedule(
         self,
         booking_id: ObjectId,
@@ -250,6 +259,7 @@ class Bookings(Workflow):
         return await moving.respond(self.context, booking_id, session_id, command, view, approve=approve, note=note)
 
     @within_deadline
+    @on_old_too
     async def patch(
         self,
         booking_id: ObjectId,
@@ -266,6 +276,7 @@ class Bookings(Workflow):
         return await transitions.patch(self.context, booking_id, session_id, command, view, changes)
 
     @within_deadline
+    @on_old_too
     async def complete_payment(
         self,
         booking_id: ObjectId,
@@ -315,11 +326,21 @@ class Bookings(Workflow):
         """A page of sessions, archived ones included: a client's own, an expert's own, everybody's for staff."""
         actor = await self.context.experts.identify(actor)
         wanted = filters or SessionFilter()
-        return await reading.list_sessions(self.context, actor, wanted, page=page, limit=limit, cursor=cursor)
+        context, old = self.context, self.context.old
+        if old.known:
+            await old.show(actor=actor, client_id=wanted.client_id, expert_id=wanted.expert_id)
+        found = await reading.list_sessions(context, actor, wanted, page=page, limit=limit, cursor=cursor)
+        if found.total or old.known or not await old.any():
+            return found
+        await old.show(actor=actor, client_id=wanted.client_id, expert_id=wanted.expert_id)
+        return await reading.list_sessions(context, actor, wanted, page=page, limit=limit, cursor=cursor)
 
     async def stats(self, *, actor: Actor) -> Stats:
         """Counts and money over all sessions within reach; of everybody's many, as they were up to 30 s ago."""
-        return await stats(self.context, await self.context.experts.identify(actor))
+        actor = await self.context.experts.identify(actor)
+        if self.context.old.known:
+            await self.context.old.show(actor=actor, client_id=None, expert_id=None)
+        return await stats(self.context, actor)
 
     async def lapsed(self, sessions: Sequence[tuple[ObjectId, ObjectId]], *, actor: Actor) -> Sequence[Change]:
         """Of these (booking, session) pairs, those of the actor's whose hold has lapsed or that were cancelled by it.

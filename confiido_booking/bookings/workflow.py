@@ -5,18 +5,19 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
+from inspect import signature
 
 from bson import ObjectId
 
 from confiido_booking.actors import Actor
-from confiido_booking.bookings import quoting, requesting, rules
+from confiido_booking.bookings import finding, quoting, requesting, rules
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.guards import Command, fresh_key
 from confiido_booking.bookings.models import AddOn
 from confiido_booking.bookings.quoting import Terms
 from confiido_booking.bookings.requesting import Asked, Particulars
 from confiido_booking.bookings.views import Change, ClientRef, View, When
-from confiido_booking.errors import Unavailable
+from confiido_booking.errors import NotFound, Unavailable
 
 DEADLINE_SECONDS = 120  # of a command; far shorter than a fence is kept (PROTOCOL, CLOCKS)
 
@@ -33,6 +34,30 @@ def within_deadline[**P, T](command: Callable[P, Awaitable[T]]) -> Callable[P, C
             raise Unavailable("The command took too long") from None
 
     return limited
+
+
+def on_old_too[**P](command: Callable[P, Awaitable[Change]]) -> Callable[P, Coroutine[None, None, Change]]:
+    """A command on ``booking_id`` and ``session_id``, which no current session may have, but one of an old document:
+    then that client is converted, and it is done on what became of it (seed 2.15)."""
+    its = signature(command)
+
+    @wraps(command)
+    async def repeated(*args: P.args, **kwargs: P.kwargs) -> Change:
+        try:
+            return await command(*args, **kwargs)
+        except NotFound as refusal:
+            if refusal.code not in ("booking_not_found", "session_not_found"):
+                raise
+            given = its.bind(*args, **kwargs)
+            settled = await given.arguments["self"].settled(
+                *(given.arguments[name] for name in ("booking_id", "session_id", "actor"))
+            )
+            if settled is None:
+                raise
+        given.arguments["booking_id"], given.arguments["session_id"] = settled
+        return await command(*given.args, **given.kwargs)
+
+    return repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +115,7 @@ class Workflow:
         return await requesting.request(self.context, asked, actor=actor, key=request_key, view=view)
 
     @within_deadline
+    @on_old_too
     async def quote(
         self,
         booking_id: ObjectId,
@@ -178,6 +204,7 @@ class Workflow:
         return await quoting.quote_new(self.context, asked, terms, actor=actor, key=request_key, view=view)
 
     @within_deadline
+    @on_old_too
     async def accept(
         self,
         booking_id: ObjectId,
@@ -199,6 +226,7 @@ class Workflow:
         return await quoting.accept(self.context, booking_id, session_id, command, view, quote_id=quote_id)
 
     @within_deadline
+    @on_old_too
     async def decline(
         self,
         booking_id: ObjectId,
@@ -215,6 +243,7 @@ class Workflow:
         return await quoting.decline(self.context, booking_id, session_id, command, view)
 
     @within_deadline
+    @on_old_too
     async def book_requested(
         self,
         booking_id: ObjectId,
@@ -252,6 +281,13 @@ class Workflow:
         return await quoting.book_requested(
             self.context, booking_id, session_id, command, view, particulars, price=price
         )
+
+    async def settled(
+        self, booking_id: ObjectId, session_id: ObjectId, actor: Actor
+    ) -> tuple[ObjectId, ObjectId] | None:
+        """Where ids of an old system lead once their client's documents are converted; None = nowhere else."""
+        actor = await self.context.experts.identify(actor)
+        return await finding.settled(self.context, booking_id, session_id, actor)
 
     async def command(
         self, action: str, actor: Actor, key: str | None, if_version: int | None, reason: str | None = None

@@ -4,23 +4,24 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from bson import ObjectId
 
-from confiido_booking.client import Confiido
-from confiido_booking.database.store import Document, Store
 from confiido_booking.migration import inplace
 from confiido_booking.migration.companions import Companions
-from confiido_booking.migration.intake import Progress, Reading, no_progress, old_id
+from confiido_booking.migration.intake import Progress, no_progress
 from confiido_booking.migration.options import Options
 from confiido_booking.migration.profile import Profile
+from confiido_booking.migration.quarantine import write_quarantine
 from confiido_booking.migration.reading import read
 from confiido_booking.migration.runs import Run, Runs, RunState
-from confiido_booking.migration.scratch import Scratch, decoded
-from confiido_booking.migration.sources import Source, storable
-from confiido_booking.migration.writing import Writer, insert_missing
+from confiido_booking.migration.scratch import Scratch
+from confiido_booking.migration.sources import Source
+from confiido_booking.migration.writing import Writer
 
-_BATCH = 200
+if TYPE_CHECKING:  # the client reads old documents by this package
+    from confiido_booking.client import Confiido
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class Applied:
 
 
 async def apply(
-    confiido: Confiido,
+    confiido: "Confiido",
     source: Source,
     profile: Profile,
     options: Options,
@@ -76,7 +77,7 @@ async def apply(
         written = await writer.clients(options.limit)
         counts.update(written.counts)
         counts["references"], counts["dangling"], dangling = await companions.references()
-        counts["quarantined"] = await _quarantine(store, reading, run)
+        counts["quarantined"] = await write_quarantine(store, reading, run)
         counts["matched"] = reading.matched
         counts["wrote"] += sum(counts[name] for name in ("experts", "users", "references", "quarantined"))
         run.counts = {**counts, "read": reading.read, "wrote": counts["wrote"] + before.get("wrote", 0)}
@@ -89,22 +90,3 @@ async def apply(
         changed_in_both=written.changed_in_both,
         dangling=dangling,
     )
-
-
-async def _quarantine(store: Store, reading: Reading, run: Run) -> int:
-    made, batch = 0, list[Document]()
-    query = "SELECT id, reason, detail, key, client, original FROM quarantine ORDER BY id"
-    for identifier, reason, detail, key, client, original in reading.scratch.all(query):
-        entry: Document = {
-            "_id": ObjectId(identifier),
-            "reason": reason,
-            "original": storable(decoded(original)["record"]),
-            "source": reading.source.name,
-            "runId": run.id,
-        }
-        named = (("detail", detail), ("key", old_id(key)), ("clientId", ObjectId(client) if client else None))
-        batch.append(entry | {name: value for name, value in named if value})
-        if len(batch) == _BATCH:
-            made += len(batch) - len(await insert_missing(store, "migration_quarantine", batch))
-            batch = []
-    return made + len(batch) - len(await insert_missing(store, "migration_quarantine", batch))

@@ -65,6 +65,16 @@ class Client:
     def sessions(self) -> list[Document]:
         return [*self.live, *self.history]
 
+    def stands_in(self, booking_id: ObjectId) -> None:
+        """The client has a document already: old ids lead there, and so does the one it would have had."""
+        made, self.booking["_id"] = self.booking["_id"], booking_id
+        for entry in self.legacy_ids:
+            entry["bookingId"] = booking_id
+        if "legacy" in self.booking:
+            run = self.booking["legacy"]["runId"]
+            led = {"_id": made, "kind": "booking", "bookingId": booking_id, "clientId": self.id, "runId": run}
+            self.legacy_ids.append(led)
+
 
 def assemble(scratch: Scratch, client_id: ObjectId, *, run_id: str, as_of: datetime) -> Client:
     """The client of the scratch's rows."""

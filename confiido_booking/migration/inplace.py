@@ -4,11 +4,11 @@ They are first moved aside, whole, to ``bookings_flat_backup``, which is then th
 run is killed and taken up, and ``bookings`` holds nothing but new documents.
 """
 
+from confiido_booking.bookings.models import OLD
 from confiido_booking.database.store import Document, Store
 from confiido_booking.migration.sources import BACKUP
 from confiido_booking.migration.writing import insert_missing
 
-OLD = {"schemaVersion": {"$exists": False}}  # the opposite of CURRENT
 _BATCH = 500
 
 

@@ -1,9 +1,8 @@
-"""One client's old documents, converted where they lie: what a command or a get does that meets them (seed 2.15).
+"""One client's old documents, converted where they lie: what a command does that meets them (seed 2.15).
 
-It is called only where a client's document was looked for and not found, or is an old one, so it costs nothing where
-there are none. The steps are those of migrating in place, for one client: the originals go to
-``bookings_flat_backup``, then the new document is written as ``apply`` writes it. A process that dies between the
-two is finished by the next call, because the backup is read as well.
+The originals are copied to ``bookings_flat_backup``, the new document is written as ``apply`` writes it (in the place
+of an old nested one whose ``_id`` it keeps), and last the originals go. A process that dies between two of these
+leaves the originals where they are, and the next that meets them ends it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,25 +11,30 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
+from pymongo import DeleteOne, ReplaceOne
 
+from confiido_booking.bookings.models import OLD
+from confiido_booking.bookings.unconverted import SHOWN
 from confiido_booking.database.store import Document, Store
-from confiido_booking.migration.inplace import OLD, delete
-from confiido_booking.migration.intake import no_progress
+from confiido_booking.errors import Conflict
+from confiido_booking.migration.intake import Reading, no_progress
 from confiido_booking.migration.options import Options
 from confiido_booking.migration.profile import load
+from confiido_booking.migration.quarantine import write_quarantine
 from confiido_booking.migration.reading import read
 from confiido_booking.migration.runs import Run, Runs, RunState
 from confiido_booking.migration.scratch import Scratch
 from confiido_booking.migration.sources import BACKUP, Raw, Unreadable
-from confiido_booking.migration.writing import Writer, insert_missing
+from confiido_booking.migration.writing import Writer, unchanged
 from confiido_booking.settings import Settings
 
 RUN = "on-touch"
+_TRIES = 3
 
 
 @dataclass(slots=True)
 class _Documents:
-    """A client's documents and the people in them, as a source."""
+    """Documents and the people in them, as a source."""
 
     tables_: dict[str, list[Document]]
     name: str = field(default="bookings")
@@ -45,44 +49,87 @@ class _Documents:
         return len(self.tables_[table])
 
 
-async def old_documents(store: Store, client_id: ObjectId) -> list[Document]:
-    """The client's documents of any old era that are not converted: in place, or moved aside by one who died."""
-    own = {"clientId": {"$in": [client_id, str(client_id)]}}
-    found = await store.find("read old", "bookings", own)
-    lying = [document for document in found if "schemaVersion" not in document]
-    if not lying and found:
-        return []
-    aside = await store.find("read old aside", BACKUP, own)
-    ids = {str(document["_id"]) for document in lying}
-    return [*lying, *(document for document in aside if str(document["_id"]) not in ids)]
+def of_clients(client_ids: Sequence[ObjectId]) -> Document:
+    """The filter of these clients' old documents, whose ids may be text."""
+    return {"clientId": {"$in": [*client_ids, *map(str, client_ids)]}, **OLD}
+
+
+def options_of(settings: Settings, now: datetime) -> Options:
+    return Options(timezone=settings.timezone, currency=settings.currency, as_of=now)
+
+
+async def read_old(scratch: Scratch, store: Store, options: Options, documents: list[Document]) -> Reading:
+    """Old documents as the migration reads them, with the users and experts they name."""
+    parts = [part for document in documents for part in (document, *_sessions(document))]
+    people = {
+        "users": await store.find("read users", "users", {"_id": {"$in": _named(parts, "clientId")}}),
+        "experts": await store.find("read experts", "experts", _experts(parts)),
+    }
+    source = _Documents({"bookings": documents, **{name: rows for name, rows in people.items() if rows}})
+    return read(scratch, source, load("confiido-flat"), options)
 
 
 async def convert_client(store: Store, settings: Settings, client_id: ObjectId, *, now: datetime) -> bool:
-    """Convert what is old of this client; whether there was anything. Repeatable, also by two processes at once."""
-    documents = await old_documents(store, client_id)
-    if not documents:
-        return False
-    options = Options(timezone=settings.timezone, currency=settings.currency, as_of=now, client=client_id)
-    run = Run(RUN, "bookings", options, RunState.DONE, now, in_place=True, counts={"wrote": 1})
+    """Convert what is old of this client; whether there was anything. Repeatable, also by two processes at once.
+
+    Raises:
+        Conflict: ``try_again``: an old system keeps writing to these very documents.
+    """
+    for _ in range(_TRIES):
+        documents = await store.find("read old", "bookings", of_clients([client_id]))
+        if not documents:
+            return False
+        await _convert(store, options_of(settings, now), client_id, documents)
+        if await _remove(store, client_id, documents):
+            return True
+    raise Conflict("The booking is changing; please try again", code="try_again")
+
+
+async def _convert(store: Store, options: Options, client_id: ObjectId, documents: list[Document]) -> None:
+    run = Run(RUN, "bookings", options, RunState.DONE, options.as_of, in_place=True, counts={"wrote": 1})
     await Runs(store).save(run)
-    await insert_missing(store, BACKUP, documents)
-    await delete(store, "bookings", {"_id": {"$in": [document["_id"] for document in documents]}, **OLD})
-    people = {
-        "users": await store.find("read user", "users", {"_id": client_id}),
-        "experts": await store.find("read experts", "experts", {"_id": {"$in": list(_experts(documents))}}),
-    }
-    source = _Documents({"bookings": documents, **{name: rows for name, rows in people.items() if rows}})
+    copies = [ReplaceOne({"_id": document["_id"]}, document, upsert=True) for document in documents]
+    await store.run("back up", lambda: store.collection(BACKUP).bulk_write(copies, ordered=False))
     with Scratch.open() as scratch:
-        reading = read(scratch, source, load("confiido-flat"), options)
-        await Writer(store, reading, run, no_progress).clients()
+        reading = await read_old(scratch, store, options, documents)
+        lying = {document["_id"]: document for document in documents}
+        await Writer(store, reading, run, no_progress, lying=lying).clients()
+        await write_quarantine(store, reading, run)
+
+
+async def _remove(store: Store, client_id: ObjectId, documents: Sequence[Document]) -> bool:
+    """Take the originals away that are as they were read; whether all of them went."""
+    gone = [DeleteOne({"_id": document["_id"], **OLD, **unchanged(document)}) for document in documents]
+    await store.run("remove old", lambda: store.collection("bookings").bulk_write(gone, ordered=False))
+    if await store.find_one("read old", "bookings", of_clients([client_id]), {"_id": 1}):
+        return False
+    await store.delete("forget shown", SHOWN, {"_id": client_id})
     return True
 
 
-def _experts(documents: Sequence[Document]) -> set[Any]:
-    parts = [part for document in documents for part in (document, *_sessions(document))]
-    return {part["expertId"] for part in parts if isinstance(part.get("expertId"), ObjectId)}
+def _experts(parts: Sequence[Document]) -> Document:
+    """Whoever a record may mean by id, by account, by e-mail or by number (HISTORY 5)."""
+    ids = _named(parts, "expertId")
+    emails, numbers = _texts(parts, "expertEmail"), _texts(parts, "expertUserId")
+    ways: list[Document] = [
+        {"_id": {"$in": ids}},
+        {"userId": {"$in": [*ids, *map(str, ids)]}},
+        {"email": {"$in": emails}},
+        {"expertUserId": {"$in": numbers}},
+    ]
+    return {"$or": ways}
+
+
+def _named(parts: Sequence[Document], name: str) -> list[ObjectId]:
+    """The ids under a name, also those written as text."""
+    found = {part.get(name) for part in parts if isinstance(part.get(name), (ObjectId, str))}
+    return [ObjectId(value) for value in found if ObjectId.is_valid(value)]
+
+
+def _texts(parts: Sequence[Document], name: str) -> list[str]:
+    return list({value for part in parts if isinstance(value := part.get(name), str)})
 
 
 def _sessions(document: Document) -> list[Document]:
-    sessions = document.get("sessions")
+    sessions: Any = document.get("sessions")
     return [session for session in sessions if isinstance(session, dict)] if isinstance(sessions, list) else []

@@ -8,7 +8,7 @@ finished by the next. A document that is there already is only added to, by the 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -22,10 +22,11 @@ from pymongo.errors import BulkWriteError
 
 from confiido_booking.bookings import guards, totals
 from confiido_booking.bookings.archive import Archive
+from confiido_booking.bookings.models import CURRENT, OLD
 from confiido_booking.bookings.statuses import ACTIVE
 from confiido_booking.calendar import claims
 from confiido_booking.calendar.claims import Claim
-from confiido_booking.database.store import Document, Store
+from confiido_booking.database.store import Document, Duplicate, Store
 from confiido_booking.errors import Conflict
 from confiido_booking.migration.assembly import Client, assemble, mark_conflict, service_sessions
 from confiido_booking.migration.intake import Progress, Reading
@@ -37,6 +38,7 @@ CLIENTS_A_BATCH = 300
 _IN_FLIGHT = 3
 _PUSHED_AT_ONCE = 100
 LISTED = 1000
+_AS_WRITTEN: dict[str, Document] = {"service_sessions": {"rev": {"$lte": 1}}, "booking_archive": {"version": 1}}
 _DUPLICATE = (11000, 11001)
 _SAVE_EVERY = 2.0
 _KNOWN = {
@@ -75,6 +77,7 @@ class Writer:
     run: Run
     progress: Progress
     rate: float | None = None
+    lying: Mapping[ObjectId, Document] = field(default_factory=dict)  # old documents where the new ones go
     written: Written = field(default_factory=Written)
     _started: float = field(default_factory=time.monotonic)
     _saved: float = 0
@@ -124,7 +127,10 @@ class Writer:
         there = {
             document["clientId"]
             for document in await self.store.find(
-                "read clients", "bookings", {"clientId": {"$in": [client.id for client in clients]}}, {"clientId": 1}
+                "read clients",
+                "bookings",
+                {"clientId": {"$in": [client.id for client in clients]}, **CURRENT},
+                {"clientId": 1},
             )
         }
         fresh = [client for client in clients if client.id not in there]
@@ -147,9 +153,23 @@ class Writer:
         )
         refused = await insert_missing(self.store, "bookings", [client.booking for client in clients])
         for client in clients:
+            if client.booking["_id"] in refused & self.lying.keys() and await self._replace(client.booking):
+                refused.remove(client.booking["_id"])
+        for client in clients:
             if client.booking["_id"] not in refused:
                 self._count(client.id, client.sessions, "inserted")
         return {client.id for client in clients if client.booking["_id"] in refused}
+
+    async def _replace(self, booking: Document) -> bool:
+        """Put it in the place of the old document of that ``_id``, where that is as it was read."""
+        guard = {"_id": booking["_id"], **OLD, **unchanged(self.lying[booking["_id"]])}
+        try:
+            result = await self.store.run(
+                "replace old", lambda: self.store.collection("bookings").replace_one(guard, booking)
+            )
+        except Duplicate:  # the client has a current document by now
+            return False
+        return bool(result.matched_count)
 
     def _count(self, client_id: ObjectId, sessions: Sequence[Document], what: str) -> None:
         self.written.counts["wrote"] += max(1, len(sessions))
@@ -181,8 +201,11 @@ class Writer:
             return
         there = await insert_missing(self.store, collection, documents)
         if there and replacing:
-            guard: Document = {"service_sessions": {"rev": 1}, "booking_archive": {"version": 1}}.get(collection, {})
-            writes = [ReplaceOne({"_id": d["_id"], **guard}, d) for d in documents if d["_id"] in there]
+            writes = [
+                ReplaceOne({"_id": d["_id"], **_AS_WRITTEN.get(collection, {})}, d)
+                for d in documents
+                if d["_id"] in there
+            ]
             await self.store.run("replace", lambda: self.store.collection(collection).bulk_write(writes, ordered=False))
 
     async def _events(self, events: Sequence[Document]) -> None:
@@ -204,11 +227,13 @@ class Writer:
     async def _merge(self, client: Client) -> None:
         """A client who has a document: add what is not in it, take over what the old system changed since."""
         for _ in range(4):
-            found = await self.store.find_one("read client", "bookings", {"clientId": client.id}, _KNOWN)
+            found = await self.store.find_one("read client", "bookings", guards.of_client(client.id), _KNOWN)
             if found is None:
                 if client.id not in await self._insert([client]):
                     return
                 continue
+            if found["_id"] != client.booking["_id"]:
+                client.stands_in(found["_id"])
             known = {session["sessionId"]: session for session in found["sessions"]}
             if found["archived"]["sessions"]:
                 known |= await self._archived(client)
@@ -251,7 +276,7 @@ class Writer:
 
     async def _push_part(self, client: Client, part: Sequence[Document]) -> bool:
         guard = {
-            "clientId": client.id,
+            **guards.of_client(client.id),
             "sessions.sessionId": {"$nin": [session["sessionId"] for session in part]},
             "abandonedClaims": {"$nin": [session["claimId"] for session in part]},
             **guards.room_for(sum(len(bson.encode(session)) for session in part)),
@@ -282,7 +307,9 @@ class Writer:
 
     async def _renew_fenced(self, client: Client, part: Sequence[Document]) -> None:
         """Somebody healed a claim of ours away while we slept: its session takes its minutes under another id."""
-        found = await self.store.find_one("read fences", "bookings", {"clientId": client.id}, {"abandonedClaims": 1})
+        found = await self.store.find_one(
+            "read fences", "bookings", guards.of_client(client.id), {"abandonedClaims": 1}
+        )
         fenced = set((found or {}).get("abandonedClaims", []))
         for session in part:
             attempt = 1
@@ -313,7 +340,7 @@ class Writer:
         before = await self.store.find_one(
             "read session",
             "bookings",
-            {"clientId": client.id},
+            guards.of_client(client.id),
             {"sessions": {"$elemMatch": {"sessionId": session["sessionId"]}}},
         )
         if not before or not before.get("sessions"):
@@ -347,7 +374,7 @@ class Writer:
             *totals.stages(),
         ]
         guard = {
-            "clientId": client.id,
+            **guards.of_client(client.id),
             "sessions": {"$elemMatch": {"sessionId": session["sessionId"], "version": old["version"]}},
             "abandonedClaims": {"$ne": session["claimId"]},
         }
@@ -378,6 +405,11 @@ async def insert_missing(store: Store, collection: str, documents: Sequence[Docu
         return set()
 
     return await store.run(f"insert {collection}", insert)
+
+
+def unchanged(document: Document) -> Document:
+    """The guard that nobody has written to an old document since it was read."""
+    return {name: document.get(name) for name in ("updatedAt", "__v")}
 
 
 def _archived(client_id: ObjectId, session: Document) -> Document:

@@ -12,7 +12,8 @@ import pytest
 from bson import ObjectId
 
 from confiido_booking import Actor, Confiido
-from confiido_booking.bookings.models import CURRENT
+from confiido_booking.bookings import guards
+from confiido_booking.bookings.models import CURRENT, OLD
 from confiido_booking.bookings.reading import SessionFilter
 from confiido_booking.database.store import Document, Store
 from tests.builders import Clock, a_client, an_admin
@@ -45,7 +46,7 @@ async def filled(confiido: Confiido, clock: Clock) -> Confiido:
         }
         for number in range(FILLING)
     ]
-    bookings = [{"_id": ObjectId(), "clientId": ObjectId(), "sessions": [], "schemaVersion": 1} for _ in range(FILLING)]
+    bookings = [guards.empty_booking(ObjectId(), clock.now) for _ in range(FILLING)]
     await confiido.store.collection("service_sessions").insert_many(entries)
     await confiido.store.collection("bookings").insert_many(bookings)
     return confiido
@@ -120,6 +121,8 @@ async def test_the_commands_of_a_booking_find_its_document_by_an_index(filled: C
             {"clientId": someone, **CURRENT},
             {"clientId": {"$in": [someone]}, **CURRENT},
             {"_id": someone, **CURRENT},
+            {"clientId": {"$in": [someone, str(someone)]}, **OLD},
+            {"bookingReference": {"$exists": False}, **OLD},  # whether there is any old document
         ],
         "calendars": [{"_id": someone}],
         "booking_archive": [{"_id": someone}, {"clientId": someone}],
