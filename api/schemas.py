@@ -74,6 +74,7 @@ class SessionView(Session):
     claim_id: Id | None = Field(None, exclude=True)
     event_rev: int | None = Field(None, exclude=True)
     request_key: str | None = Field(None, exclude=True)
+    ledger: None = Field(None, exclude=True)
     scheduled_date: str | None = Field(None, description="The local date", examples=["2025-08-29"])  # type: ignore[assignment]
 
 

@@ -26,6 +26,7 @@ from confiido_booking.bookings.views import View
 from confiido_booking.doctor import Doctor
 from confiido_booking.errors import Conflict, NotFound
 from confiido_booking.events.log import EventLog
+from confiido_booking.ledger.service import Ledger
 from confiido_booking.migration.live import OldBookings
 
 BATCH = 500
@@ -39,6 +40,7 @@ class Chores:
     context: Context
     archive: Archive
     invoices: Invoices
+    ledger: Ledger
     events: EventLog
     old: OldBookings
 
@@ -48,7 +50,8 @@ class Chores:
             "expired": await self.expire_holds(),
             "completed": await self.complete_ended(),
             "healed": await self.heal_recent(),
-            "settled": await self.invoices.settle(),
+            "settled": await self.invoices.settle() + await self.ledger.settle(),
+            "refunded": await self.ledger.pay_back_due(),
             "shown": await self.old.show_all(),
             "archived": await self.archive_history(),
             "pruned": await self.prune_fences(),
@@ -67,6 +70,8 @@ class Chores:
                 await self.heal_recent()
                 await self.invoices.settle()
                 await self.old.show_all()
+                await self.ledger.settle()
+                await self.ledger.pay_back_due()
             if turn % max(1, round(3600 / seconds)) == 0:
                 await self.archive_history()
                 await self.prune_fences()
@@ -131,7 +136,7 @@ class Chores:
             for busy in calendar["busy"]:
                 if busy["owner"] == "session" and now - _RECENT <= busy["claimedAt"] <= now - YOUNG:
                     healed += await self.context.healing.heal(busy, calendar["_id"], now)
-        report = await Doctor(self.context).repair(since=now - _RECENT)
+        report = await Doctor(self.context, self.ledger).repair(since=now - _RECENT)
         return healed + report.repaired
 
     async def archive_history(self) -> int:

@@ -1,6 +1,6 @@
 """The whole library behind one object."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -36,6 +36,7 @@ from confiido_booking.idempotency import INDEXES as IDEMPOTENCY_INDEXES
 from confiido_booking.idempotency import IdempotencyKeys
 from confiido_booking.ledger.models import COLLECTION as PAYMENTS
 from confiido_booking.ledger.models import INDEXES as PAYMENT_INDEXES
+from confiido_booking.ledger.providers import Provider
 from confiido_booking.ledger.service import Ledger
 from confiido_booking.migration.live import OldBookings
 from confiido_booking.reviews.models import INDEXES as REVIEW_INDEXES
@@ -138,12 +139,15 @@ class Confiido:
             await client.close()
 
     @classmethod
-    def over(cls, store: Store, settings: Settings, clock: Clock) -> Self:
+    def over(
+        cls, store: Store, settings: Settings, clock: Clock, *, providers: Mapping[str, Provider] | None = None
+    ) -> Self:
         experts = Experts(store, settings, clock)
         calendar = Calendars(store, clock, experts)
         old = OldBookings(store, settings, clock)
         context = Context(store, settings, clock, experts, calendar, old=old)
-        invoices = Invoices(context)
+        ledger = Ledger(context, providers or {})
+        invoices = Invoices(context, ledger)
         events = EventLog(store, clock)
         return cls(
             store=store,
@@ -152,15 +156,15 @@ class Confiido:
             experts=experts,
             customers=Customers(store, clock),
             calendar=calendar,
-            bookings=Bookings(context),
+            bookings=Bookings(context, ledger),
             invoices=invoices,
             catalog=Catalog(store, settings, clock, experts),
-            ledger=Ledger(context),
+            ledger=ledger,
             reviews=Reviews(context),
             events=events,
             idempotency=IdempotencyKeys(store, clock),
-            doctor=Doctor(context),
-            chores=Chores(context, Archive(store), invoices, events, old),
+            doctor=Doctor(context, ledger),
+            chores=Chores(context, Archive(store), invoices, ledger, events, old),
             old=old,
         )
 

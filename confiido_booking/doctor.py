@@ -25,6 +25,8 @@ from confiido_booking.bookings.unconverted import SHOWN
 from confiido_booking.calendar import claims
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document
+from confiido_booking.ledger import examining
+from confiido_booking.ledger.service import Ledger
 
 BATCH = 200
 _REPAIRED_IN = (
@@ -37,6 +39,8 @@ _REPAIRED_IN = (
     "claim_missing",
     "client_overlap",
     "expert_overlap",
+    "unapplied_payment",
+    "ledger",
 )
 Cure = Callable[[], Awaitable[object]]
 
@@ -73,6 +77,7 @@ class _Round:
     now: datetime
     findings: list[Finding] = field(default_factory=list)
     holds: list[Cure] = field(default_factory=list)
+    openings: list[Cure] = field(default_factory=list)  # money from before the ledger, which is no fault
     calendars: dict[ObjectId, Document] = field(default_factory=dict)
     bookings: int = 0
     sessions: int = 0
@@ -93,6 +98,7 @@ class Doctor:
     """``confiido.doctor``."""
 
     context: Context
+    ledger: Ledger
 
     async def examine(self, *, since: datetime | None = None) -> Report:
         """Look, and change nothing. ``since``: only bookings written after it, and no calendars.
@@ -113,12 +119,15 @@ class Doctor:
         repaired = 0
         for _ in range(3):
             seen = await self._walk(since)
-            cures = [*seen.holds, *(finding.cure for finding in seen.in_order() if finding.cure)]
+            cures = [*seen.holds, *seen.openings, *(finding.cure for finding in seen.in_order() if finding.cure)]
             if not cures:
                 break
             for cure in cures:
                 await cure()
             repaired += len(cures)
+        if since is None:
+            async for kept in self.context.store.walk("booking_archive", {}):
+                repaired += await examining.open_archived(self.ledger, kept)
         return replace(await self.examine(since=since), repaired=repaired)
 
     async def _walk(self, since: datetime | None) -> _Round:
@@ -133,14 +142,23 @@ class Doctor:
             self._check_overlaps(seen, booking)
             await self._check_claims(seen, booking)
             await self._check_service_sessions(seen, booking)
+            self._complain(seen, examining.of_sessions(booking["sessions"]))
             if since is None:
                 await self._check_archive(seen, booking)
+                seen.openings += examining.unopened(self.ledger, booking)
         if since is None:
             for calendar in seen.calendars.values():
                 await self._check_calendar(seen, calendar)
             await self._check_orphans(seen)
             await self._check_experts(seen)
+            async for complaint in examining.of_entries(self.ledger):
+                self._complain(seen, [complaint])
         return seen
+
+    def _complain(self, seen: _Round, complaints: Sequence[examining.Complaint]) -> None:
+        """L7."""
+        for each in complaints:
+            seen.add(each.kind, each.subject, each.sentence, each.cure)
 
     def _check_holds(self, seen: _Round, booking: Document) -> None:
         for session in booking["sessions"]:

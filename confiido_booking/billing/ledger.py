@@ -1,15 +1,9 @@
-"""What invoices ask of the ledger of payments, and how they do without one.
+"""Where invoices and the ledger of payments meet.
 
-The ledger (MONEY) is the only way money comes onto a session or an invoice. It must, for :meth:`Ledger.record`:
-
-- record one entry for each ``Payment.id`` and apply it once, however often it is asked, also after a crash between the
-  two; ``allocations`` is the one part, ``{to: "session"|"invoice", id, amount}``;
-- for a session, refuse as MONEY's ``paid`` does: ``already_paid``, ``overpayment``, ``currency_mismatch``, and a
-  session that is cancelled; archived sessions included;
-- for an invoice, apply the entry by :meth:`Invoices.allocate`, whose guard refuses what is too much, and which applies
-  an entry once; a refund of it by the same with a negative amount;
-- for a provider's payment of an ``invoiceId``, ask :meth:`Invoices.parts_of` what goes to which line, and leave what
-  is refused unplaced.
+The ledger (MONEY) is the only way money comes onto a session or an invoice. An invoice that is marked paid asks
+:meth:`Recording.record` for one payment of each line: a session's line is paid by the session's own money, so that
+marking an invoice paid marks its sessions, and a session that was paid shows on its invoice, by one rule. The ledger
+places money on standalone lines by :meth:`Allocations.allocate`.
 """
 
 from dataclasses import dataclass
@@ -17,20 +11,23 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
-from bson import Decimal128, ObjectId
+from bson import ObjectId
 
 from confiido_booking.actors import Actor
-from confiido_booking.bookings import rules, totals, transitions
+from confiido_booking.billing import reading, rules
+from confiido_booking.billing.holdings import CHANGING
+from confiido_booking.billing.models import Allocation, Invoice, PaymentPart
+from confiido_booking.billing.reading import Statement
 from confiido_booking.bookings.context import Context
-from confiido_booking.bookings.guards import Command
-from confiido_booking.bookings.statuses import PaymentStatus
-from confiido_booking.bookings.transitions import Plan
-from confiido_booking.bookings.views import Change, View
-from confiido_booking.errors import Conflict, Invalid
+from confiido_booking.database.documents import to_mongo
+from confiido_booking.errors import Conflict
+
+_ATTEMPTS = 5
+_MAX_ALLOCATIONS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Payment:
+class LinePayment:
     """One payment of one line. ``id`` names it for ever: the same payment asked for again has the same one."""
 
     id: str
@@ -45,14 +42,46 @@ class Payment:
     actor: Actor
 
 
-class Ledger(Protocol):
-    async def record(self, payment: Payment) -> None:
-        """Record a payment and place it on its session, or on its invoice where it names no session."""
+class Recording(Protocol):
+    """The ledger's side."""
+
+    async def record(self, payment: LinePayment) -> None:
+        """Record a payment once and place it on its session, or on its invoice where it names no session.
+
+        Raises:
+            Conflict: ``already_paid``, or the session's or invoice's state. Invalid: ``overpayment``,
+                ``currency_mismatch``.
+        """
         ...
 
 
-class Allocating(Protocol):
-    """The invoices' side of the ledger."""
+@dataclass(frozen=True, slots=True)
+class Allocations:
+    """The invoices' side: money on standalone lines."""
+
+    context: Context
+
+    @staticmethod
+    def refuse(stated: Statement, amount: Decimal) -> None:
+        """What :meth:`allocate` would refuse now. Raises as it does."""
+        rules.refuse_unless_open(stated.invoice)
+        rules.refuse_allocation(stated.invoice, amount, _MAX_ALLOCATIONS)
+
+    async def statement(self, invoice_id: ObjectId) -> Statement:
+        """The invoice as it is now. Raises NotFound ``invoice_not_found``."""
+        raw = await self.context.store.find_one("read invoice", "invoices", {"_id": invoice_id})
+        if raw is None:
+            raise reading.not_found()
+        return await reading.stated(self.context, Invoice.model_validate(raw))
+
+    async def parts_of(self, invoice_id: ObjectId, amount: Decimal) -> list[PaymentPart]:
+        """What of a payment of the whole invoice goes to which line, its session or the invoice.
+
+        Raises:
+            Conflict: ``already_paid``, ``not_issued``, ``invoice_void``. Invalid: ``overpayment``.
+        """
+        found = await self.statement(invoice_id)
+        return rules.shares(found.invoice, found.balance, amount)
 
     async def allocate(
         self,
@@ -63,56 +92,24 @@ class Allocating(Protocol):
         at: datetime,
         method: str | None = None,
         reference: str | None = None,
-    ) -> None: ...
+    ) -> Decimal:
+        """Place an entry's money on a standalone invoice, once; a negative amount takes it back, and 0 says that the
+        entry never will. How much the entry has placed, now or before.
 
-
-@dataclass(frozen=True, slots=True)
-class DirectLedger:
-    """Payments without entries: written onto the session, or into the invoice's ``allocations``, and nowhere else."""
-
-    context: Context
-    invoices: Allocating
-
-    async def record(self, payment: Payment) -> None:
-        if payment.session_id is None or payment.booking_id is None:
-            await self.invoices.allocate(
-                payment.invoice_id,
-                payment_id=payment.id,
-                amount=payment.amount,
-                at=payment.paid_at,
-                method=payment.method,
-                reference=payment.reference,
-            )
-        else:
-            await self._pay(payment.booking_id, payment.session_id, payment)
-
-    async def _pay(self, booking_id: ObjectId, session_id: ObjectId, payment: Payment) -> None:
-        command = Command(action="pay", actor=payment.actor, now=payment.paid_at, key=payment.id)
-        for _ in range(3):
-            found = await transitions.explain(self.context, booking_id, session_id, command)
-            if isinstance(found, Change):
-                return
-            refusal = rules.why_not("pay", found.session, payment.actor, payment.paid_at)
-            if refusal is not None:
-                raise refusal
-            money = totals.line(found.session)
-            if money.currency != payment.currency:
-                raise Invalid("The session has another currency", code="currency_mismatch")
-            owed = money.price - money.paid + money.refunded
-            if owed <= 0:
-                raise Conflict("There is nothing left to pay for this session", code="already_paid")
-            if payment.amount > owed:
-                raise Invalid("amount is more than what is outstanding", code="overpayment")
-            status = PaymentStatus.PAID if payment.amount == owed else PaymentStatus.PARTIALLY_PAID
-            plan = Plan(
-                fields={
-                    "paidAmount": Decimal128(money.paid + payment.amount),
-                    "paymentStatus": status.value,
-                    "paidAt": payment.paid_at,
-                    "paymentMethod": payment.method,
-                },
-                guard={"version": found.session.get("version")},
-            )
-            if await transitions.decide(self.context, booking_id, session_id, command, View.HEAD, plan) is not None:
-                return
-        raise Conflict("The session is changing; please try again", code="try_again")
+        Raises:
+            Conflict: ``already_paid``, ``not_issued``, ``invoice_void``. Invalid: ``overpayment``.
+        """
+        for _ in range(_ATTEMPTS):
+            invoice = (await self.statement(invoice_id)).invoice
+            for allocation in invoice.allocations:
+                if allocation.payment_id == payment_id:
+                    return allocation.amount
+            if amount > 0:
+                rules.refuse_unless_open(invoice)
+            rules.refuse_allocation(invoice, amount, _MAX_ALLOCATIONS)
+            entry = Allocation(payment_id=payment_id, amount=amount, at=at, method=method, reference=reference)
+            guard = {"_id": invoice_id, "version": invoice.version, "allocations.paymentId": {"$ne": payment_id}}
+            update = {"$push": {"allocations": to_mongo(entry)}, "$inc": {"version": 1}}
+            if await self.context.store.update("allocate", "invoices", guard, update):
+                return amount
+        raise Conflict(CHANGING, code="try_again")

@@ -295,7 +295,7 @@ def refuse_allocation(invoice: Invoice, amount: Decimal, most: int) -> None:
     there = sum((allocation.amount for allocation in invoice.allocations), ZERO)
     back = credited(invoice)
     due = sum((each.total - back[each.line] for each in invoice.lines if each.session_id is None), ZERO)
-    if len(invoice.allocations) >= most:
+    if amount > 0 and len(invoice.allocations) >= most:
         raise Conflict("This invoice has too many payments", code="too_many_payments")
     if amount > 0 and there >= due:
         raise Conflict("There is nothing left to pay on this invoice", code="already_paid")

@@ -18,15 +18,13 @@ from confiido_booking import times
 from confiido_booking.actors import Actor, Role
 from confiido_booking.billing import drafting, reading, rules
 from confiido_booking.billing.holdings import CHANGING, Holdings
-from confiido_booking.billing.ledger import DirectLedger, Ledger, Payment
+from confiido_booking.billing.ledger import LinePayment, Recording
 from confiido_booking.billing.models import (
     MAX_HISTORY,
-    Allocation,
     Invoice,
     Kind,
     Party,
     Paying,
-    PaymentPart,
     Stored,
 )
 from confiido_booking.billing.numbers import Numbers
@@ -41,16 +39,15 @@ from confiido_booking.database.store import Document, Duplicate
 from confiido_booking.errors import BookingError, Conflict, Invalid, NotAllowed
 
 _ATTEMPTS = 5
-_MAX_ALLOCATIONS = 500
 _BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Invoices:
-    """``confiido.invoices``. ``ledger``: where payments are recorded; without one they are written directly."""
+    """``confiido.invoices``. ``ledger``: where payments are recorded."""
 
     context: Context
-    payments: Ledger | None = None
+    ledger: Recording
 
     @property
     def holdings(self) -> Holdings:
@@ -59,10 +56,6 @@ class Invoices:
     @property
     def numbers(self) -> Numbers:
         return Numbers(self.context.store)
-
-    @property
-    def ledger(self) -> Ledger:
-        return self.payments or DirectLedger(self.context, self)
 
     async def of_sessions(
         self,
@@ -281,43 +274,6 @@ class Invoices:
                 await self._pay(changed, now)
                 return await reading.find(self.context, invoice_id, actor)
         raise Conflict(CHANGING, code="try_again")
-
-    async def allocate(
-        self,
-        invoice_id: ObjectId,
-        *,
-        payment_id: str,
-        amount: Decimal,
-        at: datetime,
-        method: str | None = None,
-        reference: str | None = None,
-    ) -> None:
-        """Place a ledger entry's money on a standalone invoice, once; a negative amount takes it back. For the ledger.
-
-        Raises:
-            Conflict: ``already_paid``, ``not_issued``, ``invoice_void``. Invalid: ``overpayment``.
-        """
-        for _ in range(_ATTEMPTS):
-            invoice = await self._read(invoice_id)
-            if any(allocation.payment_id == payment_id for allocation in invoice.allocations):
-                return
-            rules.refuse_unless_open(invoice)
-            rules.refuse_allocation(invoice, amount, _MAX_ALLOCATIONS)
-            entry = Allocation(payment_id=payment_id, amount=amount, at=at, method=method, reference=reference)
-            guard = {"_id": invoice_id, "version": invoice.version, "allocations.paymentId": {"$ne": payment_id}}
-            update = {"$push": {"allocations": to_mongo(entry)}, "$inc": {"version": 1}}
-            if await self.context.store.update("allocate", "invoices", guard, update):
-                return
-        raise Conflict(CHANGING, code="try_again")
-
-    async def parts_of(self, invoice_id: ObjectId, amount: Decimal) -> list[PaymentPart]:
-        """What of a payment of the whole invoice goes to which line, its session or the invoice. For the ledger.
-
-        Raises:
-            Conflict: ``already_paid``, ``not_issued``, ``invoice_void``. Invalid: ``overpayment``.
-        """
-        found = await reading.stated(self.context, await self._read(invoice_id))
-        return rules.shares(found.invoice, found.balance, amount)
 
     async def get(self, invoice_id: ObjectId, *, actor: Actor) -> Statement:
         """An invoice or a credit note: a client's own, anybody's for staff. Raises NotFound ``invoice_not_found``."""
@@ -539,7 +495,7 @@ class Invoices:
         role, user = Role(paying.actor["role"]), paying.actor.get("id")
         refusals: list[BookingError] = []
         for part in paying.parts:
-            payment = Payment(
+            payment = LinePayment(
                 id=_payment_id(invoice.id, paying.key, part.line),
                 amount=part.amount,
                 currency=invoice.currency,

@@ -14,6 +14,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 
 from confiido_booking.bookings import guards, totals
 from confiido_booking.bookings.statuses import FINISHED
+from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document, Duplicate, Store
 
 KEY_LIFE = timedelta(hours=24)  # L9: as long as a repeat may come, its session stays where the repeat looks
@@ -50,7 +51,7 @@ class Archive:
     ) -> int:
         """Archive a client's finished sessions whose end, or whose end of life, is that old. How many went.
 
-        ``unsettled``: how old those must be of which money is still owed; an archived session cannot be paid.
+        ``unsettled``: how old those must be of which money is still owed; money that moves brings it back.
         """
         booking = await self.store.find_one("read booking", "bookings", guards.of_client(client_id))
         ready = [
@@ -63,6 +64,38 @@ class Archive:
         for start in range(0, len(ready), BATCH):
             moved += await self._move(client_id, ready[start : start + BATCH], now)
         return moved
+
+    async def restore(self, client_id: ObjectId, session_id: ObjectId, *, now: datetime) -> bool:
+        """Bring an archived session back into its booking, because money moves on it; it is archived again later.
+
+        The guard is that nothing at all was written to the booking since it was read, before the copy was: what was
+        copied meanwhile, or archived once more, is not overwritten by an older state. False = it is not archived, or
+        the booking has just changed.
+        """
+        booking = await self.store.find_one("read booking", "bookings", guards.of_client(client_id))
+        kept = await self.store.find_one("read archive", "booking_archive", {"_id": session_id, "clientId": client_id})
+        if booking is None or kept is None:
+            return False
+        present = [session["sessionId"] for session in booking["sessions"]]
+        if session_id in present:
+            return False
+        session, archived = kept["session"], booking["archived"]
+        currency = session["currency"]
+        others = {"clientId": client_id, "session.currency": currency, "_id": {"$nin": [*present, session_id]}}
+        sums = totals.of((), archived["sums"])
+        for name, value in totals.contribution(totals.line(session)).items():
+            sums[currency][name] -= value
+        if not await self.store.count("count archived", "booking_archive", others):
+            del sums[currency]
+        right = {"sessions": archived["sessions"] - 1, "sums": to_mongo(sums)}
+        change = {
+            "archived": {"$literal": right},
+            "sessions": {"$concatArrays": ["$sessions", [{"$literal": session}]]},
+            **guards.stamped(now),
+        }
+        unchanged = {"_id": booking["_id"], "revision_id": booking.get("revision_id")}
+        room = guards.room_for(guards.weight(session))
+        return await self.store.update("restore", "bookings", unchanged | room, [{"$set": change}, *totals.stages()])
 
     async def _move(self, client_id: ObjectId, sessions: Sequence[Document], now: datetime) -> int:
         await self._release(sessions)

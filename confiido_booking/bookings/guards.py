@@ -32,6 +32,7 @@ MAX_BYTES = 1_000_000 - outbox.MOST * outbox.EVENT_BYTES
 MOST_EVENTS = 2  # of a command on one session: itself, and the confirmation it brings
 CLOSING_BYTES = 1_000  # kept free for each session, so that none is too large to be confirmed, ended or cancelled
 _BYTES_PER_SESSION = 1_000  # more than a session weighs without what is of any length
+ALL_THAT_WAS_PAID = {"$ifNull": ["$$s.paidAmount", {"$literal": Decimal128("0")}]}  # an expression
 # Weighed one by one, because the embedded engine cannot take the $bsonSize of a document with a Decimal128 in it.
 _OF_ANY_LENGTH = (
     "notes",
@@ -51,6 +52,7 @@ _OF_ANY_LENGTH = (
     "source",
     "referralSource",
     "paymentMethod",
+    "ledger",
 )
 
 

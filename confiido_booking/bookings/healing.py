@@ -55,7 +55,13 @@ class Healing:
             "expire",
             "bookings",
             guards.on_session(booking_id, session_id, command, {"timeoutAt": {"$lte": command.now}}),
-            guards.change(session_id, command, to="cancelled", fields=lapsed),
+            guards.change(
+                session_id,
+                command,
+                to="cancelled",
+                fields=lapsed,
+                expressions={"refundDue": guards.ALL_THAT_WAS_PAID},
+            ),
             projection={"clientId": 1, "sessions": {"$elemMatch": {"sessionId": session_id}}},
         )
 

@@ -21,6 +21,7 @@ from confiido_booking.bookings import totals
 from confiido_booking.bookings.statuses import Medium, PaymentStatus, SessionStatus, TimeoutStatus
 from confiido_booking.database.documents import STORED, Embedded, Instant
 from confiido_booking.ids import Id, new_reference
+from confiido_booking.ledger.models import Posting
 from confiido_booking.money import ZERO, Money
 from confiido_booking.times import utc_now
 
@@ -187,6 +188,8 @@ class Session(Embedded):
     payment_method: str | None = None
     refund_amount: Money = ZERO
     refund_due: Money | None = None
+    refund_pending: Money | None = None  # reserved for refunds under way
+    ledger: list[Posting] | None = None  # what entries of the ledger did to it
     quotes: list[Quote] = Field(default_factory=list)  # the last one is in force
     quote_bytes: int | None = None  # how much of the document they take
     quote_amount: Money | None = None

@@ -13,9 +13,10 @@ from typing import Any
 from bson import ObjectId
 
 from confiido_booking.actors import Actor, Role
+from confiido_booking.bookings import totals
 from confiido_booking.bookings.models import CancellationPolicy
 from confiido_booking.bookings.statuses import ACTIVE, UNPLACED, SessionStatus
-from confiido_booking.errors import BookingError, FieldError, Invalid, NotAllowed, TransitionRefused
+from confiido_booking.errors import BookingError, Conflict, FieldError, Invalid, NotAllowed, TransitionRefused
 from confiido_booking.money import ZERO, exact, rounded
 
 EXPIRED_REASON = "The hold expired before it was paid"
@@ -89,11 +90,13 @@ TRANSITIONS: dict[str, Transition] = {
     "request-reschedule": Transition(frozenset({S.CONFIRMED}), None, frozenset({Role.CLIENT}), "rescheduled"),
     "respond-reschedule": Transition(ACTIVE, None, frozenset({Role.EXPERT, Role.ADMIN}), "rescheduled"),
     "pay": Transition(
-        frozenset({S.PENDING, S.CONFIRMED, S.COMPLETED, S.NO_SHOW}),
+        frozenset({S.PENDING, S.CONFIRMED, S.COMPLETED, S.NO_SHOW, S.DRAFT}),
         None,
         frozenset({Role.CLIENT, Role.ADMIN, Role.SERVICE, Role.PAYMENT}),
         "paid",
     ),
+    "refund": Transition(frozenset(SessionStatus), None, frozenset({Role.ADMIN, Role.SERVICE}), "refunded"),
+    "revive": Transition(frozenset({S.CANCELLED}), S.CONFIRMED, frozenset({Role.PAYMENT}), "revived"),
     "invoice": Transition(
         frozenset({S.CONFIRMED, S.COMPLETED, S.NO_SHOW}), None, frozenset({Role.ADMIN, Role.SERVICE}), "invoiced"
     ),
@@ -152,6 +155,8 @@ def why_not(action: str, session: Raw, actor: Actor, now: datetime) -> BookingEr
         return TransitionRefused("marked as a no-show", status, "The session has not started yet", "not_started")
     if action in ("reschedule", "request-reschedule") and starts_at is not None and starts_at <= now:
         return TransitionRefused("rescheduled", status, "The session has already started", "already_started")
+    if action in ("pay", "refund", "revive"):
+        return _why_no_money(action, session, status, now)
     request = (session.get("rescheduleRequest") or {}).get("status")
     if action == "request-reschedule" and request == "pending":
         sentence = "There is already a pending reschedule request for this session"
@@ -159,6 +164,22 @@ def why_not(action: str, session: Raw, actor: Actor, now: datetime) -> BookingEr
     if action == "respond-reschedule" and request != "pending":
         sentence = "There is no pending reschedule request to process"
         return TransitionRefused("rescheduled", status, sentence, "no_reschedule_request")
+    return None
+
+
+def _why_no_money(action: str, session: Raw, status: str, now: datetime) -> BookingError | None:
+    """MONEY: what is paid, refunded, or brought back by a payment that came late."""
+    of = totals.line(session)
+    if action == "pay" and status == S.DRAFT and "orderId" not in session:
+        return TransitionRefused("paid", status)
+    if action == "pay" and of.price - of.paid + of.refunded <= 0:
+        return Conflict("There is nothing left to pay for this session", code="already_paid")
+    if action == "refund" and of.paid - of.refunded - exact(session.get("refundPending")) <= 0:
+        return Conflict("There is nothing to refund", code="nothing_to_refund")
+    if action == "revive" and session.get("cancelledBy") != "system":
+        return TransitionRefused("revived", status)
+    if action == "revive" and session["startsAt"] <= now:
+        return TransitionRefused("revived", status, "The session has already started", "already_started")
     return None
 
 

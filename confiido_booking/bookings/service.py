@@ -26,11 +26,14 @@ from confiido_booking.bookings.stats import Stats, stats
 from confiido_booking.bookings.views import Change, ClientRef, View, When
 from confiido_booking.bookings.workflow import Workflow, on_old_too, within_deadline
 from confiido_booking.database.store import Document
+from confiido_booking.ledger.service import Ledger
 
 
 @dataclass(frozen=True, slots=True)
 class Bookings(Workflow):
     """``confiido.bookings``."""
+
+    ledger: Ledger
 
     @within_deadline
     async def book(
@@ -288,13 +291,20 @@ class Bookings(Workflow):
         if_version: int | None = None,
         view: View = View.WHOLE,
     ) -> Change:
-        """Record that the price was paid, and confirm (FRONTEND 2.4). Repeatable. Never completes the session.
+        """Record that all that is owed was paid, and confirm (FRONTEND 2.4). Repeatable. Never completes the session.
 
         Raises:
             PaymentNotVerified: a client's word alone.
         """
-        command = await self.command("pay", actor, request_key, if_version)
-        return await transitions.pay(self.context, booking_id, session_id, command, view, method=payment_method)
+        return await self.ledger.complete_payment(
+            booking_id,
+            session_id,
+            actor=actor,
+            method=payment_method,
+            request_key=request_key,
+            if_version=if_version,
+            view=view,
+        )
 
     async def get(self, booking_id: ObjectId, *, actor: Actor) -> Document:
         """A client's raw document with its current sessions; for an expert, only the own ones (L10).

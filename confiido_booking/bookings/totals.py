@@ -3,7 +3,7 @@
 ``of`` serves the pre-save hook, replies and the doctor; ``stages`` ends every guarded update, so that the
 sums come from the very array the update produces. ``tests/laws/test_totals.py`` holds them equal.
 
-- ``booked``       Σ price of counted sessions: pending, confirmed, completed, no-show, and a draft that is paid
+- ``booked``       Σ price of counted sessions: pending, confirmed, completed, no-show, and a draft that was paid for
 - ``paid``         Σ paidAmount of all sessions
 - ``refunded``     Σ refundAmount of all sessions
 - ``outstanding``  Σ price - paidAmount + refundAmount of counted sessions
@@ -24,6 +24,7 @@ from confiido_booking.money import ZERO, exact
 
 SUMS = ("booked", "paid", "refunded", "outstanding", "refundable")
 Sums = dict[str, Decimal]
+PAID_FOR = ("paid", "partially_refunded")  # a part that went back has lowered the price: the rest is still paid
 
 
 class Line(NamedTuple):
@@ -40,7 +41,7 @@ class Line(NamedTuple):
 
 def counted(status: str, payment_status: str) -> bool:
     """Whether a session's price is owed or was: the one definition (MONEY, Sessions)."""
-    return status in COUNTED or (status == "draft" and payment_status == "paid")
+    return status in COUNTED or (status == "draft" and payment_status in PAID_FOR)
 
 
 def line(session: Mapping[str, Any]) -> Line:
@@ -52,7 +53,7 @@ def line(session: Mapping[str, Any]) -> Line:
         exact(session.get("price")),
         exact(session.get("paidAmount")),
         exact(session.get("refundAmount")),
-        exact(session["refundDue"]) if "refundDue" in session else None,
+        exact(session["refundDue"]) if session.get("refundDue") is not None else None,
     )
 
 
@@ -89,7 +90,7 @@ def _contribution_expression() -> dict[str, Any]:
     counted_ = {
         "$or": [
             {"$in": ["$$s.status", sorted(COUNTED)]},
-            {"$and": [{"$eq": ["$$s.status", "draft"]}, {"$eq": ["$$s.paymentStatus", "paid"]}]},
+            {"$and": [{"$eq": ["$$s.status", "draft"]}, {"$in": ["$$s.paymentStatus", list(PAID_FOR)]}]},
         ]
     }
     price, paid, refunded = ({"$ifNull": [f"$$s.{name}", _ZERO]} for name in ("price", "paidAmount", "refundAmount"))

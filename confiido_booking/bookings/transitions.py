@@ -1,4 +1,4 @@
-"""Commands that decide in one guarded update: confirm, complete, no-show, cancel, expire, pay, patch.
+"""Commands that decide in one guarded update: confirm, complete, no-show, cancel, expire, patch.
 
 The filter carries the whole precondition; only a refusal is followed by a read, which says why.
 """
@@ -6,24 +6,23 @@ The filter carries the whole precondition; only a refusal is followed by a read,
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 from bson import Decimal128, ObjectId
 
 from confiido_booking.actors import Role
-from confiido_booking.bookings import guards, rules
+from confiido_booking.bookings import cancelling, guards, rules
 from confiido_booking.bookings.archive import Archive
 from confiido_booking.bookings.context import BOOKING_NOT_FOUND, CLIENT_IS_BUSY, SESSION_NOT_FOUND, Context
 from confiido_booking.bookings.finding import archived_session
 from confiido_booking.bookings.guards import Command
 from confiido_booking.bookings.healing import SYSTEM_CANCEL
 from confiido_booking.bookings.models import CURRENT, Session
-from confiido_booking.bookings.statuses import PaymentStatus, SessionStatus, TimeoutStatus
+from confiido_booking.bookings.statuses import SessionStatus, TimeoutStatus
 from confiido_booking.bookings.views import Change, View, projection
 from confiido_booking.calendar import claims
 from confiido_booking.database.store import Document
-from confiido_booking.errors import ClientBusy, Conflict, NotFound, PaymentNotVerified, PreconditionFailed
+from confiido_booking.errors import ClientBusy, Conflict, NotFound, PreconditionFailed
 from confiido_booking.events import outbox
 
 _SESSION_FIELDS = frozenset(info.alias or name for name, info in Session.model_fields.items())
@@ -37,7 +36,6 @@ CLOSED_REQUEST: dict[str, Any] = {
         ]
     }
 }
-_PAID_AMOUNT = {"$ifNull": ["$$s.paidAmount", {"$literal": Decimal128("0")}]}
 _NOTHING_PAID = {"paidAmount": {"$lte": Decimal128("0")}}
 
 
@@ -211,7 +209,12 @@ async def no_show(context: Context, booking_id: ObjectId, session_id: ObjectId, 
 async def expire(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View) -> Change:
     """What the worker does by itself, asked for by somebody whose session it is."""
     fields = {**SYSTEM_CANCEL, "cancellationTime": command.now}
-    plan = Plan(to=SessionStatus.CANCELLED, fields=fields, guard={"timeoutAt": {"$lte": command.now}})
+    plan = Plan(
+        to=SessionStatus.CANCELLED,
+        fields=fields,
+        expressions={"refundDue": guards.ALL_THAT_WAS_PAID},
+        guard={"timeoutAt": {"$lte": command.now}},
+    )
     return await transition(context, booking_id, session_id, command, view, plan)
 
 
@@ -228,7 +231,7 @@ def cancellation(command: Command) -> Plan:
     return Plan(
         to=SessionStatus.CANCELLED,
         fields=fields,
-        expressions=CLOSED_REQUEST | {"refundDue": _PAID_AMOUNT},
+        expressions=CLOSED_REQUEST | {"refundDue": guards.ALL_THAT_WAS_PAID},
         grows=command.reason is not None,
     )
 
@@ -250,8 +253,7 @@ async def cancel(context: Context, booking_id: ObjectId, session_id: ObjectId, c
         return found
     session = found.session
     if session["paidAmount"].to_decimal() > 0:
-        percent = rules.refund_percent(rules.cancellation_policy(session), session.get("startsAt"), now, role)
-        due = rules.refund_due(session["paidAmount"].to_decimal(), percent, session["currency"])
+        due = cancelling.refund_due(session, now, role)
         plan = replace(plan, fields={**plan.fields, "refundDue": Decimal128(due)}, expressions=CLOSED_REQUEST)
         plan = replace(plan, guard={"version": session["version"]})
     return await transition(context, booking_id, session["sessionId"], command, view, plan)
@@ -268,53 +270,3 @@ async def patch(
     fields = rules.checked_patch(changes, command.actor, _SESSION_FIELDS)
     plan = Plan(fields=fields, grows=True)
     return await transition(context, booking_id, session_id, command, view, plan)
-
-
-async def pay(
-    context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View, *, method: str | None
-) -> Change:
-    """Record that the whole price was paid, and confirm a live pending session (SPEC 4, 6).
-
-    By admin and service, or by the client where the caller's word is trusted; otherwise 402. Already paid: the same
-    answer again.
-    """
-    actor, now = command.actor, command.now
-    trusted = actor.role is not Role.CLIENT or context.settings.trust_client_payments
-    await check_role(context, booking_id, session_id, command)
-    if trusted:
-        change = await decide(context, booking_id, session_id, command, view, _payment(now, method or "manual"))
-        if change is not None:
-            return change
-    found = await explain(context, booking_id, session_id, command)
-    if isinstance(found, Change):
-        return found
-    session = found.session
-    if trusted and session["sessionId"] != session_id:
-        return await pay(context, booking_id, session["sessionId"], command, view, method=method)
-    if session["paymentStatus"] == PaymentStatus.PAID and session["status"] != SessionStatus.CANCELLED:
-        return Change(found.document, session["sessionId"], repeated=True)
-    refusal = rules.why_not("pay", session, actor, now)
-    if refusal is not None:
-        raise refusal
-    if not trusted:
-        raise PaymentNotVerified()
-    raise Conflict("There is nothing left to pay for this session", code="already_paid")
-
-
-def _payment(now: datetime, method: str) -> Plan:
-    """The whole price, in any status that can be paid; only a pending session is confirmed by it."""
-    pending = {"$eq": ["$$s.status", SessionStatus.PENDING.value]}
-    return Plan(
-        fields={
-            "paymentStatus": PaymentStatus.PAID.value,
-            "paidAt": now,
-            "paymentMethod": rules.text(method, "paymentMethod"),
-            "timeoutStatus": TimeoutStatus.COMPLETED.value,
-        },
-        expressions={
-            "paidAmount": "$$s.price",
-            "status": {"$cond": [pending, SessionStatus.CONFIRMED.value, "$$s.status"]},
-            "confirmedAt": {"$ifNull": ["$$s.confirmedAt", {"$literal": now}]},
-        },
-        guard={"paymentStatus": {"$in": ["pending", "partially_paid", "failed"]}},
-    )

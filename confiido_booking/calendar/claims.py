@@ -12,6 +12,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo import UpdateOne
 
+from confiido_booking.bookings import totals
 from confiido_booking.bookings.statuses import SERVICE_SESSION_STATUS
 from confiido_booking.database.store import Document, Duplicate, Store
 from confiido_booking.times import MAX_DURATION
@@ -138,6 +139,7 @@ def service_session(session: Mapping[str, Any], client_id: ObjectId) -> Document
         "clientId": client_id,
         **{name: session[name] for name in _LISTED if name in session},
         **({"invoiced": True} if session.get("invoiceIds") else {}),
+        **({"refundable": True} if totals.contribution(totals.line(session))["refundable"] else {}),
     }
     if session.get("seat"):
         copied = {name: session[name] for name in _COPIED if name in session}

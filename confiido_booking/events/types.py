@@ -20,16 +20,18 @@ SESSION_TYPES: dict[str, str] = {  # by a command's action
     "respond-reschedule": "session.reschedule_answered",
     "patch": "session.updated",
     "pay": "payment.received",
+    "unplaced": "payment.unplaced",
+    "refund-reserved": "payment.refund_pending",
     "refund": "payment.refunded",
+    "refund-released": "payment.refund_failed",
+    "chargeback": "payment.charged_back",
     "invoice": "session.invoiced",
     "uninvoice": "session.uninvoiced",
 }
 OTHER_TYPES = frozenset(
     {
         "payment.failed",
-        "payment.unplaced",
         "payment.disputed",
-        "payment.charged_back",
         "invoice.issued",
         "invoice.paid",
         "invoice.voided",

@@ -9,7 +9,7 @@ The life of an entry::
 Entries are never removed and their amounts never change; a correction is a new entry. ``allocations`` say where the
 money went and sum to the amount (L7). They are written when the entry was applied (``appliedAt``), from what the
 deciding update put on the sessions: each session keeps in its ``ledger`` a :class:`Posting` for every entry that
-touched it, which is what makes an entry count once. ``unapplied`` marks what is still to be done.
+touched it, which is what makes an entry count once. Until then ``dueAt`` says from when on anybody finishes it.
 """
 
 from enum import StrEnum
@@ -93,7 +93,8 @@ class Entry(Embedded):
 
     ``key`` is the provider's id of it (``razorpay/pay_…``), unique: a payment that arrives twice is one entry.
     ``parts``: of a payment of an invoice, what was settled on for each line before the first was applied.
-    ``refers``: the payment that a refund or a chargeback takes back.
+    ``refers``: the payment that a refund or a chargeback takes back. ``parts`` of a refund by several payments: how
+    much by each; the first of its entries has them.
     """
 
     id: Id = Field(default_factory=ObjectId)
@@ -116,7 +117,8 @@ class Entry(Embedded):
     parts: list[Allocation] | None = None
     allocations: list[Allocation] = Field(default_factory=list)
     applied_at: Instant | None = None
-    unapplied: bool | None = None
+    due_at: Instant | None = None
+    request_key: str | None = None
     refers: Id | None = None
     dispute: DisputeState | None = None
     returned: list["Returned"] = Field(default_factory=list)
@@ -132,17 +134,19 @@ class Entry(Embedded):
 
 
 class Returned(Embedded):
-    """A refund of a payment's unplaced money, on the payment: this is what guards against paying it back twice."""
+    """Money of a payment that went back from where no session keeps account of it, on the payment itself: this is what
+    guards against paying it back twice. ``id``: the refund or chargeback; ``place``: the invoice, or nowhere."""
 
     id: Annotated[Id, Field(alias="id")]
     amount: Money
-    pending: bool | None = None
+    place: Id | None = None
 
 
 class Posting(Embedded):
     """What one entry did to one session; with ``amount`` 0, that it did nothing and never will.
 
     ``refers``: of a refund or chargeback, the payment whose money went back. ``pending``: a refund that is reserved.
+    ``reason``: why not all of it came onto this session, a stable word.
     """
 
     id: Annotated[Id, Field(alias="id")]
@@ -150,6 +154,7 @@ class Posting(Embedded):
     amount: Money
     refers: Id | None = None
     pending: bool | None = None
+    reason: str | None = None
 
 
 INDEXES = [
@@ -161,5 +166,5 @@ INDEXES = [
     IndexModel([("providerOrderId", ASCENDING)], sparse=True, name="providers_order"),
     IndexModel([("providerPaymentId", ASCENDING)], sparse=True, name="providers_payment"),
     IndexModel([("refers", ASCENDING)], sparse=True, name="refers"),
-    IndexModel([("unapplied", ASCENDING), ("createdAt", ASCENDING)], name="unapplied"),
+    IndexModel([("dueAt", ASCENDING)], sparse=True, name="due"),
 ]
