@@ -2,12 +2,13 @@
 # make test   the whole suite; MONGODB_URI=… runs it on that server, ARGS=… goes to pytest
 # make lint   style and types
 # make bench  the figures of docs/benchmarks.md, on MONGODB_URI
+# make acceptance  migrates 100,000 old documents there, kills it three times, and compares; ARGS="--documents 3000"
 # Each sets up .venv first, and again only when pyproject.toml or constraints.txt has changed.
 
 PORT ?= 8000
 ARGS ?=
 
-.PHONY: run test lint bench
+.PHONY: run test lint bench acceptance
 
 run: .venv/ready-to-run
 	@.venv/bin/confiido serve --port $(PORT) --demo --with-worker
@@ -22,7 +23,10 @@ lint: .venv/ready-to-test
 
 bench: .venv/ready-to-test
 	.venv/bin/python -m bench $(ARGS)
-	.venv/bin/python -m bench.migration
+	.venv/bin/python -m bench.migration $(if $(ARGS),,--write)
+
+acceptance: .venv/ready-to-test
+	.venv/bin/python -m bench.migration_acceptance $(ARGS)
 
 .venv/ready-to-run: pyproject.toml constraints.txt scripts/setup
 	@scripts/setup api,cli,embedded

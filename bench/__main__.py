@@ -2,18 +2,14 @@
 
 import argparse
 import asyncio
-import os
 import sys
-from pathlib import Path
 from uuid import uuid4
 
 from bench import claiming, commands, history, lists, races, report, server
 from bench.marketplace import Likeness
-from bench.report import Findings
+from bench.report import DOCUMENT, Findings
 from confiido_booking import Confiido
 from confiido_booking.database.embedded import EmbeddedEngine
-
-DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
 def main() -> None:
@@ -29,6 +25,10 @@ def main() -> None:
     text = report.document(findings)
     print(text)
     if not arguments.quick:
+        before = DOCUMENT.read_text()
+        for heading in report.SECTIONS:
+            if (section := report.section_of(before, heading)) is not None:
+                text = report.replaced(text, heading, section)
         DOCUMENT.write_text(text)
 
 
@@ -64,7 +64,7 @@ async def _measure(rounds: int, repeats: int, *, quick: bool) -> Findings:
             await confiido.store.client.drop_database(name)
     _say("the embedded engine")
     embedded = await _embedded(repeats=20 // part)
-    return Findings(machine, _load(), times, sent, raced, claimed, plain, old, listed, embedded)
+    return Findings(machine, report.load(), times, sent, raced, claimed, plain, old, listed, embedded)
 
 
 async def _embedded(*, repeats: int) -> dict[str, float]:
@@ -74,10 +74,6 @@ async def _embedded(*, repeats: int) -> dict[str, float]:
             await confiido.ensure_indexes()
             like = await Likeness.taken(confiido)
             return await commands.alone(confiido, like, repeats=repeats)
-
-
-def _load() -> str:
-    return " ".join(f"{average:.1f}" for average in os.getloadavg())
 
 
 def _say(part: str) -> None:

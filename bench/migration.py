@@ -1,5 +1,5 @@
-"""Migration (SPEC 11, seed 2.19): apply against a bare bulk write of the very same documents, memory as the source
-grows, and what nested and flat documents take on the disk. ``python -m bench.migration`` on MONGODB_URI.
+"""Migration: apply against a bare bulk write of the very same documents, memory as the source grows, and what nested
+and flat documents take on the disk (seed 002's claim). ``python -m bench.migration`` on MONGODB_URI.
 
 Each figure has its own process, so that one does not warm another and memory is what that one run took.
 """
@@ -15,78 +15,142 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-from bson import json_util
-
-from bench import server
+from bench import dumps, report, server
 from confiido_booking import Confiido
 from confiido_booking.database.store import Document, Store
-from confiido_booking.migration import Options, apply, load_profile, open_source, verify
-from confiido_booking.migration.samples import AS_OF, Samples
+from confiido_booking.migration import Options, Runs, apply, load_profile, open_source, plan, verify
+from confiido_booking.migration.samples import AS_OF
 
+HEADING = report.SECTIONS[0]
 COPIED = ("experts", "calendars", "users", "booking_archive", "service_sessions", "legacy_ids", "bookings")
 BATCH = 600  # what apply writes at once
 OLD_INDEXES = ("expertId", "status", "scheduledDate", "paymentStatus", "createdAt", "clientId")
+TARGET, SHARE = 2_000, 0.7
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.migration", description=__doc__)
-    parser.add_argument("--documents", type=int, default=10_000, help="old documents of every era (10,000)")
-    parser.add_argument("--memory", type=int, nargs="*", default=[10_000, 50_000], help="sizes for the memory figure")
+    parser.add_argument("--documents", type=int, default=10_000, help="old documents for the speed (10,000)")
+    parser.add_argument("--rounds", type=int, default=3, help="times apply and the bare driver take turns (3)")
+    parser.add_argument("--memory", type=int, nargs="*", default=[10_000, 100_000], help="sizes for the memory of plan")
+    parser.add_argument("--applied", type=int, default=100_000, help="the largest of them that is applied and verified")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(asyncio.run(_ONE[arguments.one[0]](*arguments.one[1].split(" ")))))
         return
-    print(table(arguments.documents, arguments.memory))
-
-
-def table(documents: int, sizes: Sequence[int]) -> str:
-    """The figures as Markdown."""
     uri, name = server.database_server(), f"confiido_bench_{uuid4().hex[:8]}"
     with TemporaryDirectory(prefix="confiido-bench-") as folder:
-        dumps = {size: _dump(Path(folder) / str(size), size) for size in {documents, *sizes}}
-        target = server.with_database(uri, name)
-        applied = _apart("apply", target, dumps[documents])
-        bare = _apart("bare", target, server.with_database(uri, f"{name}_bare"))
-        sizes_on_disk = _apart("sizes", target, server.with_database(uri, f"{name}_flat"))
-        memory = {size: _apart("plan", dumps[size])["peak"] for size in sorted({documents, *sizes})}
-        asyncio.run(_drop(uri, [name, f"{name}_bare", f"{name}_flat"]))
-    speed, bare_speed = applied["sessions"] / applied["seconds"], applied["sessions"] / bare["seconds"]
-    rows = [
-        ("old documents, of every era", f"{documents:,}"),
-        ("sessions in them", f"{applied['sessions']:,}"),
-        ("apply, sessions a second", f"{speed:,.0f}"),
-        ("apply, old documents a second", f"{documents / applied['seconds']:,.0f}"),
-        ("bare bulk write of the same documents, sessions a second", f"{bare_speed:,.0f}"),
-        ("apply : bare", f"{speed / bare_speed:.2f}"),
-        ("of apply: writing alone, sessions a second", f"{applied['sessions'] / applied['writing']:,.0f}"),
-        *((f"peak memory at {size:,} documents", f"{peak} MB") for size, peak in memory.items()),
-        ("flat, one document a session: data, MB", f"{sizes_on_disk['flat_data']:.2f}"),
-        ("flat: indexes of seed 002's time, MB", f"{sizes_on_disk['flat_indexes']:.2f}"),
-        ("nested, one document a client: data, MB", f"{sizes_on_disk['nested_data']:.2f}"),
-        ("nested: indexes, MB", f"{sizes_on_disk['nested_indexes']:.2f}"),
-        ("service sessions beside them: data, MB", f"{sizes_on_disk['events_data']:.2f}"),
-        ("service sessions: indexes, MB", f"{sizes_on_disk['events_indexes']:.2f}"),
-        ("the same fields, flat : nested, data and indexes", f"{sizes_on_disk['ratio']:.2f}"),
+        bench = Bench(Path(folder), uri, name)
+        try:
+            parts = [
+                bench.speed(arguments.documents, arguments.rounds),
+                bench.memory(sorted(arguments.memory), arguments.applied),
+                bench.size(arguments.documents),
+            ]
+        finally:
+            asyncio.run(_drop(uri, bench.names))
+    text = "\n\n".join(parts)
+    print(text)
+    if arguments.write:
+        report.DOCUMENT.write_text(report.replaced(report.DOCUMENT.read_text(), HEADING, text))
+
+
+class Bench:
+    """The tables, each from figures of processes of their own."""
+
+    def __init__(self, folder: Path, uri: str, name: str) -> None:
+        self.folder, self.uri = folder, uri
+        self.names = [name, f"{name}_bare", f"{name}_flat"]
+        self.target, self.bare, self.flat = (server.with_database(uri, name) for name in self.names)
+
+    def speed(self, documents: int, rounds: int) -> str:
+        """apply and the bare driver in turn; medians."""
+        shown = []
+        for what, eras in (("flat (eras A, B)", dumps.FLAT), ("every era, mixed", dumps.EVERY)):
+            source = self._dump(documents, eras)
+            taken = []
+            for _ in range(rounds):
+                self._empty()
+                taken.append((_apart("apply", self.target, source), _apart("bare", self.target, self.bare)))
+            shown.append(_row(_speeds(what, documents, taken)))
+        head = (
+            "old documents", "documents", "sessions", "apply, documents/s (slowest to fastest)", "sessions/s",
+            "bare bulk write, sessions/s", "apply : bare", "reading, µs a session", "writing, µs", "own CPU, µs",
+            f"{TARGET:,}/s or {SHARE}",
+        )  # fmt: skip
+        intro = (
+            f"{rounds} rounds of each in turn, load {report.load()}. The bare driver writes the very documents that "
+            f"apply wrote, {BATCH} at a time."
+        )
+        return "\n".join([intro, "", _row(head), _row(["---"] * len(head)), *shown])
+
+    def memory(self, sizes: Sequence[int], applied: int) -> str:
+        """The most memory that each command had, by the size of the source."""
+        rows = []
+        for size in sizes:
+            source = self._dump(size, dumps.EVERY)
+            planned = _apart("plan", source)
+            figures = [f"{size:,}", f"{planned['sessions']:,}", f"{planned['peak']} MB"]
+            if size <= applied:
+                self._empty()
+                figures.append(f"{_apart('apply', self.target, source)['peak']} MB")
+                figures.append(f"{_apart('verify', self.target, source)['peak']} MB")
+            rows.append(_row([*figures, *["not measured"] * (5 - len(figures))]))
+        head = ("documents of every era", "sessions", "plan, peak memory", "apply", "verify")
+        return "\n".join([_row(head), _row(["---"] * len(head)), *rows])
+
+    def size(self, documents: int) -> str:
+        """Seed 002's first claim."""
+        self._empty()
+        _apart("apply", self.target, self._dump(documents, dumps.EVERY))
+        found = _apart("sizes", self.target, self.flat)
+        rows = [
+            ("flat, one document a session", found["flat_data"], found["flat_indexes"]),
+            ("nested, one document a client", found["nested_data"], found["nested_indexes"]),
+            ("service sessions, by which lists find", found["events_data"], found["events_indexes"]),
+        ]
+        table = [_row([what, f"{data:.2f}", f"{indexes:.2f}"]) for what, data, indexes in rows]
+        head = [_row([f"{documents:,} documents of every era", "data, MB", "indexes, MB"]), _row(["---"] * 3)]
+        ratio = f"The same fields take {found['ratio']:.2f} times as much flat as nested, data and indexes."
+        return "\n".join([*head, *table, "", ratio])
+
+    def _dump(self, documents: int, eras: str) -> str:
+        folder = self.folder / f"{eras}-{documents}"
+        return str(folder) if folder.exists() else dumps.write(folder, documents, seed=11, eras=eras)
+
+    def _empty(self) -> None:
+        asyncio.run(_drop(self.uri, self.names))
+
+
+def _speeds(what: str, documents: int, taken: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> list[str]:
+    """A row of the table of speed."""
+    sessions = taken[0][0]["sessions"]
+    seconds = [applied["seconds"] for applied, _ in taken]
+    speed, slowest, fastest = (documents / each for each in (median(seconds), max(seconds), min(seconds)))
+    ratio = median(bare["seconds"] / applied["seconds"] for applied, bare in taken)
+    parts = [median(applied[part] for applied, _ in taken) / sessions * 1e6 for part in ("reading", "writing", "cpu")]
+    return [
+        what,
+        f"{documents:,}",
+        f"{sessions:,}",
+        f"{speed:,.0f} ({slowest:,.0f} to {fastest:,.0f})",
+        f"{sessions / median(seconds):,.0f}",
+        f"{sessions / median(bare['seconds'] for _, bare in taken):,.0f}",
+        f"{ratio:.2f}",
+        *(f"{part:.0f}" for part in parts),
+        "yes" if speed >= TARGET or ratio >= SHARE else "no",
     ]
-    return "\n".join(["| migration | |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows)])
 
 
-def _dump(folder: Path, documents: int) -> str:
-    folder.mkdir()
-    samples = Samples(seed=11)
-    for name, rows in (
-        ("bookings", samples.documents(documents)),
-        ("users", samples.users(documents)),
-        ("experts", samples.experts()),
-    ):
-        with (folder / f"{name}.ndjson").open("w") as file:
-            file.writelines(json_util.dumps(row) + "\n" for row in rows)
-    return str(folder)
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _apart(what: str, *arguments: str) -> dict[str, Any]:
@@ -96,6 +160,7 @@ def _apart(what: str, *arguments: str) -> dict[str, Any]:
     if done.returncode:
         raise RuntimeError(done.stderr)
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(f"{what} {Path(arguments[-1]).name}: {figures}", file=sys.stderr, flush=True)
     return figures
 
 
@@ -104,24 +169,42 @@ def _peak() -> int:
 
 
 async def _apply(uri: str, folder: str) -> dict[str, Any]:
+    """``reading``: until the first batch is written, which includes making its documents."""
     source, profile, options = open_source(folder), load_profile("confiido-flat"), Options(as_of=AS_OF)
-    writing: list[float] = []
+    ended: list[float] = []
 
     def watch(stage: str, _: int) -> None:
-        if stage == "written" or not writing:
-            writing.append(time.perf_counter())
-        elif len(writing) == 1:
-            writing[0] = time.perf_counter()
+        if stage != "written":
+            ended[:] = [time.perf_counter()]
 
     async with Confiido.connect(uri) as confiido:
         await confiido.ensure_indexes()
-        begun = time.perf_counter()
+        begun, cpu = time.perf_counter(), time.process_time()
         done = await apply(confiido, source, profile, options, now=datetime.now(UTC), progress=watch)
-        seconds = time.perf_counter() - begun
-        sound = await verify(confiido.store, source, profile, done.run)
+        seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    reading = ended[0] - begun
+    return {
+        "seconds": seconds,
+        "reading": reading,
+        "writing": seconds - reading,
+        "cpu": cpu,
+        "sessions": done.counts["inserted"],
+        "peak": _peak(),
+    }
+
+
+async def _verify(uri: str, folder: str) -> dict[str, Any]:
+    async with Confiido.connect(uri) as confiido:
+        run = await Runs(confiido.store).named(None)
+        sound = await verify(confiido.store, open_source(folder), load_profile("confiido-flat"), run)
     if not sound.is_sound:
         raise RuntimeError(str(sound.differences[:3]))
-    return {"seconds": seconds, "writing": writing[-1] - writing[0], "sessions": sound.found, "peak": _peak()}
+    return {"peak": _peak()}
+
+
+async def _plan(folder: str) -> dict[str, Any]:
+    planned = plan(open_source(folder), load_profile("confiido-flat"), Options(as_of=AS_OF))
+    return {"peak": _peak(), "sessions": planned.sessions}
 
 
 async def _bare(uri: str, into: str) -> dict[str, Any]:
@@ -142,15 +225,8 @@ def _batches(rows: Sequence[Document]) -> Iterator[Sequence[Document]]:
         yield rows[start : start + BATCH]
 
 
-async def _plan(folder: str) -> dict[str, Any]:
-    from confiido_booking.migration import plan
-
-    plan(open_source(folder), load_profile("confiido-flat"), Options(as_of=AS_OF))
-    return {"peak": _peak()}
-
-
 async def _sizes(uri: str, into: str) -> dict[str, Any]:
-    """Seed 002's claim: the same sessions as one document each, with the client's fields and the old indexes."""
+    """The same sessions as one document each, with the client's fields and the old indexes."""
     async with Confiido.connect(uri) as confiido:
         nested, events = await _size(confiido.store, "bookings"), await _size(confiido.store, "service_sessions")
         bookings = await confiido.store.find("read", "bookings", {})
@@ -184,12 +260,12 @@ async def _size(store: Store, collection: str) -> tuple[float, float]:
 
 
 async def _drop(uri: str, names: Sequence[str]) -> None:
-    for name in names:
-        async with Confiido.connect(server.with_database(uri, name)) as confiido:
+    async with Confiido.connect(server.with_database(uri, names[0])) as confiido:
+        for name in names:
             await confiido.store.client.drop_database(name)
 
 
-_ONE: dict[str, Any] = {"apply": _apply, "bare": _bare, "plan": _plan, "sizes": _sizes}
+_ONE: dict[str, Any] = {"apply": _apply, "verify": _verify, "bare": _bare, "plan": _plan, "sizes": _sizes}
 
 if __name__ == "__main__":
     os.environ.setdefault("CONFIIDO_ENV", "test")

@@ -1,7 +1,9 @@
 """The document of figures, ``docs/benchmarks.md``."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench import history, lists, races
 from bench.bare import Recording
@@ -10,6 +12,7 @@ from bench.lists import Listed
 from bench.races import Race
 from bench.timing import Times
 
+DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 LIBRARY, HTTP = 1.5, 2.5
 
 _HEAD = """# Benchmarks
@@ -36,6 +39,28 @@ client and expert; a ratio is the median of {rounds} rounds, in brackets the low
 | Operation | Commands (side by side) | Bare driver ms | Library ms | Ratio ≤ 1.5 | HTTP ms | Ratio ≤ 2.5 | Met |
 |---|---|---|---|---|---|---|---|
 """
+
+
+SECTIONS = ("## Migration", "## A migration killed three times")  # written by commands of their own
+
+
+def load() -> str:
+    """Averages of runnable processes, over the last 1, 5 and 15 minutes."""
+    return " ".join(f"{average:.1f}" for average in os.getloadavg())
+
+
+def replaced(text: str, heading: str, section: str) -> str:
+    """The document with this section in the place of the one of that heading, else at its end."""
+    before, found, rest = text.partition(f"\n{heading}\n")
+    _, more, after = rest.partition("\n## ")
+    head = before if found else text.rstrip("\n") + "\n"
+    return f"{head}\n{heading}\n\n{section}\n{more}{after}"
+
+
+def section_of(text: str, heading: str) -> str | None:
+    """What stands under that heading."""
+    _, found, rest = text.partition(f"\n{heading}\n")
+    return rest.partition("\n## ")[0].strip("\n") if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bson import ObjectId
 
 from confiido_booking.migration import inplace
+from confiido_booking.migration.collecting import few_collections
 from confiido_booking.migration.companions import Companions
 from confiido_booking.migration.intake import Progress, no_progress
 from confiido_booking.migration.options import Options
@@ -66,7 +67,7 @@ async def apply(
     if in_place:
         await inplace.move_aside(store)
     await confiido.ensure_indexes()
-    with Scratch.open() as scratch:
+    with few_collections(), Scratch.open() as scratch:
         reading = read(scratch, source, profile, replace(run.options), progress)
         companions = Companions(store, reading, run)
         before = dict(run.counts)

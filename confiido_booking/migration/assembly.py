@@ -4,7 +4,7 @@ Nothing here reads a clock or a database, so the same records give the same docu
 run; ``legacy.runId`` is the one difference. Reading an unmigrated client through the live app uses the same function.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,6 +22,7 @@ from confiido_booking.bookings.statuses import ACTIVE, FINISHED
 from confiido_booking.calendar import claims
 from confiido_booking.calendar.claims import Claim
 from confiido_booking.database.documents import to_mongo
+from confiido_booking.migration.amounts import exact
 from confiido_booking.migration.intake import old_id
 from confiido_booking.migration.options import LIVE_SESSIONS, derived_id, derived_reference
 from confiido_booking.migration.scratch import Document, Scratch, decoded
@@ -138,19 +139,23 @@ def _client(
         **person.fields(),
         "bookingReference": derived_reference(client_id),
         "sessions": live,
-        "archived": {"sessions": len(history), "sums": to_mongo(sums)},
+        "archived": {"sessions": len(history), "sums": _stored(sums)},
     }
     if sessions:
         booking["currency"] = sessions[0]["currency"]
     computed = totals.of(map(_line, live), sums)
     spent = computed.get(booking.get("currency", ""), {}).get("booked", money.ZERO)
-    booking |= {"totalSessions": len(sessions), "totalSpent": Decimal128(spent), "totals": to_mongo(computed)}
+    booking |= {"totalSessions": len(sessions), "totalSpent": exact(spent), "totals": _stored(computed)}
     booking["abandonedClaims"] = []
     booking["createdAt"] = min(times, default=_EPOCH)
     booking["updatedAt"] = max(times, default=_EPOCH)
     booking["schemaVersion"] = 1
     booking["legacy"] = {"runId": run_id}
     return Client(client_id, booking, live, history)
+
+
+def _stored(sums: Mapping[str, Mapping[str, Decimal]]) -> Document:
+    return {currency: {name: exact(amount) for name, amount in of.items()} for currency, of in sums.items()}
 
 
 def _line(session: Document) -> totals.Line:
@@ -287,6 +292,8 @@ def _legacy_ids(
         if row[1] and row[4] and old_id(row[1]) != client.booking["_id"]:
             found[old_id(row[1])] = {"_id": old_id(row[1]), "kind": "booking", **common}
     for _, _, old, _, _, _, session, priority, _ in rows:
+        if priority and old == f"oid:{session.hex()}":
+            continue
         for text in filter(None, old.split("\n")):
             named = old_id(text)
             if priority == 0 or named != ObjectId(session):

@@ -10,6 +10,7 @@ from typing import Any
 from bson import ObjectId
 
 from confiido_booking.migration.assembly import assemble
+from confiido_booking.migration.collecting import few_collections
 from confiido_booking.migration.companions import resolved
 from confiido_booking.migration.intake import Progress, Reading, no_progress
 from confiido_booking.migration.options import Options
@@ -82,7 +83,7 @@ class Plan:
 
 def plan(source: Source, profile: Profile, options: Options, *, progress: Progress = no_progress) -> Plan:
     """Read everything, write nothing."""
-    with Scratch.open() as scratch:
+    with few_collections(), Scratch.open() as scratch:
         reading = read(scratch, source, profile, options, progress)
         made = Plan(
             source=source.name,

@@ -1,12 +1,9 @@
 """The first half of every command: read the whole source, make sessions of it, keep them in the scratch."""
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from confiido_booking import times
 from confiido_booking.errors import Invalid
 from confiido_booking.migration.coercions import Coercions
+from confiido_booking.migration.collecting import few_collections
 from confiido_booking.migration.intake import Intake, Progress, Reading, no_progress, old_text
 from confiido_booking.migration.options import Options
 from confiido_booking.migration.profile import Profile, mapping
@@ -31,23 +28,12 @@ def read(
     if not any(table.name in intake.present for table in profile.with_role("sessions")):
         names = " or ".join(table.name for table in profile.with_role("sessions"))
         raise Invalid(f"{source.name} has no table {names}, which {profile.name} reads", code="source_empty")
-    with _few_collections():
+    with few_collections():
         PeopleReading(intake).everybody()
         SessionReading(intake).sessions()
         Settling(reading).settle()
         _references(intake)
     return reading
-
-
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """Records make no cycles, but many objects: looking for cycles after every 700 of them took a third of the time."""
-    before = gc.get_threshold()
-    gc.set_threshold(100_000, 20, 20)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def _references(intake: Intake) -> None:

@@ -18,6 +18,7 @@ from bson import Decimal128, ObjectId
 Raw = dict[str, Any]
 AS_OF = datetime(2026, 1, 15, 6, 0, tzinfo=UTC)
 _BEGIN = datetime(2025, 8, 9, tzinfo=UTC)
+_SHARES = {"A": 14, "B": 34, "C": 12, "D": 8, "E": 12, "F": 15, "H": 5}
 _STARTS = {"A": 0, "B": 23, "C": 27, "D": 28, "E": 33, "F": 108}
 _KINDS = (("video", 60, 50), ("video", 30, 25), ("audio", 30, 25), ("chat", 30, 20), ("video", 60, 1150))
 _NOTES = ("Service: Resume Review", "Career switch to data science", "", "Mock interview, system design")
@@ -103,12 +104,14 @@ IRREGULARITIES: tuple[tuple[int, str, Callable[[Raw, Random], None]], ...] = (
 
 @dataclass(slots=True)
 class Samples:
-    """``irregular``: the share of sessions with an irregularity. ``clients`` to a document: about one to four."""
+    """``irregular``: the share of sessions with an irregularity; ``eras``: ``"AB"`` gives flat documents only. A client
+    has four documents or so."""
 
     seed: int = 1
     irregular: float = 0.15
     as_of: datetime = AS_OF
     experts_count: int = 40
+    eras: str = "ABCDEFH"
     _random: Random = field(init=False)
     _turn: Iterator[tuple[int, str, Callable[[Raw, Random], None]]] = field(init=False)
 
@@ -165,8 +168,9 @@ class Samples:
     def documents(self, amount: int) -> Iterator[Raw]:
         """``amount`` documents of all eras, oldest era first within a client only by chance."""
         clients, last = self._clients(amount), None
+        shares = [_SHARES[era] for era in self.eras]
         for number in range(amount):
-            era = self._random.choices("ABCDEFH", (14, 34, 12, 8, 12, 15, 5))[0]
+            era = self._random.choices(self.eras, shares)[0]
             client = self.person("client", self._random.randrange(clients))
             if number % 97 == 13 and last is not None:
                 document = {**last, "_id": self._id(last["createdAt"])}  # 13: a double click

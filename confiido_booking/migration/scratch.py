@@ -5,11 +5,9 @@ write to any database (docs/decisions: the target is not used for staging, which
 """
 
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import bson
@@ -68,19 +66,18 @@ class Scratch:
     @classmethod
     @contextmanager
     def open(cls) -> Iterator["Scratch"]:
-        """A scratch file in the folder for temporary files, gone when the run ends."""
-        with tempfile.TemporaryDirectory(prefix="confiido-migration-") as folder:
-            connection = sqlite3.connect(Path(folder) / "scratch.sqlite", isolation_level=None)
-            connection.execute("PRAGMA journal_mode = OFF")
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.execute("PRAGMA cache_size = -32000")
-            connection.execute("PRAGMA temp_store = FILE")
-            connection.executescript(_TABLES)
-            connection.execute("BEGIN")
-            try:
-                yield cls(connection)
-            finally:
-                connection.close()
+        """A scratch file that has no name, in ``TMPDIR``: the system frees it when the run ends, or is killed."""
+        connection = sqlite3.connect("", isolation_level=None)
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA cache_size = -8000")
+        connection.execute("PRAGMA temp_store = FILE")
+        connection.executescript(_TABLES)
+        connection.execute("BEGIN")
+        try:
+            yield cls(connection)
+        finally:
+            connection.close()
 
     def index_people(self) -> None:
         self._script(_PEOPLE_INDEXES)

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from bson import Decimal128, ObjectId, json_util
 from bson.codec_options import DatetimeConversion
+from bson.errors import BSONError
 from pymongo import ASCENDING, MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
@@ -183,11 +184,14 @@ def _hook(document: Raw) -> Any:
     """Extended JSON as its values. The dates of an export, most of its values, are read apart: ``strptime`` is slow."""
     if _WRAPPERS.isdisjoint(document):
         return document
-    date_ = document.get("$date")
-    if type(date_) is str and len(document) == 1 and _IN_UTC.fullmatch(date_):
+    if len(document) == 1:
+        ((kind, value),) = document.items()
         try:
-            return datetime.fromisoformat(date_)
-        except ValueError:
+            if kind == "$oid":
+                return ObjectId(value) if type(value) is str else document
+            if kind == "$date" and type(value) is str and _IN_UTC.fullmatch(value):
+                return datetime.fromisoformat(value)
+        except (ValueError, BSONError):
             return document
     try:
         return json_util.object_hook(document, _OPTIONS)

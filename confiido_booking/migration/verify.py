@@ -12,6 +12,7 @@ from bson import ObjectId
 from confiido_booking.bookings import totals
 from confiido_booking.database.store import Document, Store
 from confiido_booking.migration.assembly import Client, assemble
+from confiido_booking.migration.collecting import few_collections
 from confiido_booking.migration.companions import resolved
 from confiido_booking.migration.intake import Progress, Reading, no_progress
 from confiido_booking.migration.profile import Profile
@@ -72,7 +73,7 @@ async def verify(
 ) -> Verified:
     """Prove that nothing was lost or changed. Writes nothing."""
     result = Verified()
-    with Scratch.open() as scratch:
+    with few_collections(), Scratch.open() as scratch:
         reading = read(scratch, source, profile, run.options, progress)
         result.read, result.matched = reading.read, reading.matched
         batch: list[Client] = []

@@ -86,7 +86,7 @@ async def test_a_rollback_that_was_stopped_is_finished_by_the_next(confiido: Con
     assert all(not documents for documents in (await everything(confiido)).values())
 
 
-async def test_three_sigkills_and_the_run_still_verifies(
+async def test_three_sigkills_and_the_run_verifies_and_after_a_rollback_comes_out_the_same(
     confiido: Confiido, clock: Clock, uri: str, tmp_path: Path, engine_is_embedded: bool
 ) -> None:
     clock.now = AS_OF
@@ -104,12 +104,20 @@ async def test_three_sigkills_and_the_run_still_verifies(
     result = tmp_path.parent / f"{tmp_path.name}.verified.json"
     check = [*confiido_command, "verify", "--source", str(tmp_path), "--target", uri, "--json", str(result)]
     proof = await asyncio.to_thread(subprocess.run, check, capture_output=True, text=True, check=False)
+    there = await everything(confiido)
+    findings = (await confiido.doctor.examine()).findings
+    await rollback(confiido.store, await Runs(confiido.store).named(None, wrote=True), now=AS_OF)
+    left = await everything(confiido)
+    again = await asyncio.to_thread(subprocess.run, [*command, "--run", "again"], capture_output=True, check=False)
 
     assert killed == 3
     assert (done.returncode, proof.returncode) == (0, 0), done.stderr + proof.stdout
     shown = json.loads(result.read_text())
     assert shown["read"] == shown["found"] + shown["quarantined"]
-    assert (await confiido.doctor.examine()).findings == []
+    assert findings == []
+    assert not any(left.values())
+    assert again.returncode == 0
+    assert await everything(confiido) == there
 
 
 def _killed_three_times(command: list[str], uri: str, documents: int) -> int:
