@@ -23,6 +23,7 @@ from api.routes import (
     reviews,
     services,
     sessions,
+    webhooks_admin,
 )
 from confiido_booking.client import Confiido
 from confiido_booking.settings import Settings
@@ -65,6 +66,7 @@ _ROUTERS = [
     experts.own,
     experts.administration,
     events.api,
+    webhooks_admin.api,
     health.router,
 ]
 _REQUEST_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Prefer", "X-Request-ID"]

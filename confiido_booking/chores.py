@@ -25,6 +25,7 @@ from confiido_booking.bookings.statuses import FINISHED
 from confiido_booking.bookings.views import View
 from confiido_booking.doctor import Doctor
 from confiido_booking.errors import Conflict, NotFound
+from confiido_booking.events.deliveries import Deliveries
 from confiido_booking.events.log import EventLog
 from confiido_booking.ledger.service import Ledger
 from confiido_booking.migration.live import OldBookings
@@ -42,6 +43,7 @@ class Chores:
     invoices: Invoices
     ledger: Ledger
     events: EventLog
+    deliveries: Deliveries
     old: OldBookings
 
     async def once(self) -> dict[str, int]:
@@ -56,16 +58,31 @@ class Chores:
             "archived": await self.archive_history(),
             "pruned": await self.prune_fences(),
             "recorded": await self.events.collect(),
+            "delivered": await self.deliveries.run(),
         }
 
     async def forever(self) -> None:
-        """Until cancelled. Healing reads what was written of late, so it runs once a minute; archiving and pruning
-        read much, so they run once an hour."""
+        """Until cancelled. Telling others waits for them, so it goes on beside all the rest."""
+        beside = [asyncio.create_task(self._tend()), asyncio.create_task(self._tell())]
+        try:
+            await asyncio.gather(*beside)
+        finally:
+            for task in beside:
+                task.cancel()
+
+    async def _tell(self) -> None:
+        while True:
+            await self.events.collect()
+            await self.deliveries.run()
+            await asyncio.sleep(self.context.settings.worker_interval_seconds)
+
+    async def _tend(self) -> None:
+        """Healing reads what was written of late, so it runs once a minute; archiving and pruning read much, so they
+        run once an hour."""
         seconds = self.context.settings.worker_interval_seconds
         for turn in itertools.count():
             await self.expire_holds()
             await self.complete_ended()
-            await self.events.collect()
             if turn % max(1, round(60 / seconds)) == 0:
                 await self.heal_recent()
                 await self.invoices.settle()
@@ -75,6 +92,7 @@ class Chores:
             if turn % max(1, round(3600 / seconds)) == 0:
                 await self.archive_history()
                 await self.prune_fences()
+                await self.deliveries.prune()
             await asyncio.sleep(seconds)
 
     async def expire_holds(self) -> int:

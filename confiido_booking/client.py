@@ -28,8 +28,10 @@ from confiido_booking.customers.service import Customers
 from confiido_booking.database.store import Document, Store
 from confiido_booking.doctor import Doctor
 from confiido_booking.errors import Unavailable
+from confiido_booking.events.deliveries import Deliveries
 from confiido_booking.events.log import INDEXES as EVENT_INDEXES
 from confiido_booking.events.log import OUTBOX_INDEX, OUTBOXES, EventLog
+from confiido_booking.events.webhooks import DELIVERIES, DELIVERY_INDEXES, Webhooks
 from confiido_booking.experts.models import Expert
 from confiido_booking.experts.service import Experts
 from confiido_booking.idempotency import INDEXES as IDEMPOTENCY_INDEXES
@@ -53,6 +55,7 @@ OTHER_INDEXES = {
     "reviews": REVIEW_INDEXES,
     PAYMENTS: PAYMENT_INDEXES,
     "events": EVENT_INDEXES,
+    DELIVERIES: DELIVERY_INDEXES,
 }
 DEFAULT_DATABASE = "confiido"
 
@@ -76,6 +79,7 @@ class Confiido:
     ledger: Ledger
     reviews: Reviews
     events: EventLog
+    webhooks: Webhooks
     idempotency: IdempotencyKeys
     doctor: Doctor
     chores: Chores
@@ -149,6 +153,7 @@ class Confiido:
         ledger = Ledger(context, providers or {})
         invoices = Invoices(context, ledger)
         events = EventLog(store, clock)
+        deliveries = Deliveries(store, settings, clock, events)
         return cls(
             store=store,
             settings=settings,
@@ -162,9 +167,10 @@ class Confiido:
             ledger=ledger,
             reviews=Reviews(context),
             events=events,
+            webhooks=Webhooks(store, settings, clock),
             idempotency=IdempotencyKeys(store, clock),
             doctor=Doctor(context, ledger),
-            chores=Chores(context, Archive(store), invoices, ledger, events, old),
+            chores=Chores(context, Archive(store), invoices, ledger, events, deliveries, old),
             old=old,
         )
 

@@ -146,9 +146,22 @@ class Store:
         """Insert with a chosen ``_id``: repeatable, because a second insert is a :class:`Duplicate`."""
         await self.run(step, lambda: self.collection(collection).insert_one(document))
 
-    async def insert_all(self, step: str, collection: str, documents: Sequence[Document]) -> None:
-        """Many inserts in one command, each with a chosen ``_id``. Raises Duplicate where not all were stored."""
-        await self.run(step, lambda: self.collection(collection).insert_many(documents, ordered=False))
+    async def insert_missing(self, step: str, collection: str, documents: Sequence[Document]) -> None:
+        """Insert those whose ``_id`` is not there yet. Afterwards all are there."""
+        try:
+            await self.run(step, lambda: self.collection(collection).insert_many(documents, ordered=False))
+        except Duplicate:  # which of the others were stored is not told
+            ids = [document["_id"] for document in documents]
+            there = {found["_id"] for found in await self.find(step, collection, {"_id": {"$in": ids}}, {"_id": 1})}
+            for document in documents:
+                if document["_id"] not in there:
+                    await self._insert_unless_there(step, collection, document)
+
+    async def _insert_unless_there(self, step: str, collection: str, document: Document) -> None:
+        try:
+            await self.insert(step, collection, document)
+        except Duplicate:
+            return
 
     async def update(
         self,

@@ -13,7 +13,7 @@ from typing import Any
 from bson import ObjectId
 
 from confiido_booking.actors import Actor
-from confiido_booking.database.store import Document, Duplicate, Store
+from confiido_booking.database.store import Document, Store
 
 Expression = Any
 
@@ -102,7 +102,7 @@ async def deliver(store: Store, collection: str, document: Mapping[str, Any]) ->
         }
         for place, entry in enumerate(waiting, 1)
     ]
-    await _store(store, events)
+    await store.insert_missing("store events", "events", events)
     ids = [entry["id"] for entry in waiting]
     left = {"$filter": {"input": "$outbox", "as": "e", "cond": {"$eq": [{"$in": ["$$e.id", ids]}, False]}}}
     is_empty = {"$eq": [{"$size": "$outbox"}, 0]}
@@ -116,21 +116,3 @@ async def deliver(store: Store, collection: str, document: Mapping[str, Any]) ->
         ],
     )
     return len(events)
-
-
-async def _store(store: Store, events: list[Document]) -> None:
-    try:
-        await store.insert_all("store events", "events", events)
-    except Duplicate:  # somebody else delivers them too, or died before taking them out
-        ids = [event["_id"] for event in events]
-        there = {found["_id"] for found in await store.find("read events", "events", {"_id": {"$in": ids}}, {"_id": 1})}
-        for event in events:
-            if event["_id"] not in there:
-                await _store_one(store, event)
-
-
-async def _store_one(store: Store, event: Document) -> None:
-    try:
-        await store.insert("store event", "events", event)
-    except Duplicate:
-        return

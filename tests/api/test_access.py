@@ -211,6 +211,20 @@ ROWS = [
     ),
     # Events
     Row("GET /api/admin/events", (403, 403, 403, 403, 200, 403), path="/api/admin/events?after=0&limit=2"),
+    Row("GET /api/admin/webhooks", (403, 403, 403, 403, 200, 403)),
+    Row(
+        "POST /api/admin/webhooks",
+        (403, 403, 403, 403, 201, 403), {"url": "https://203.0.114.7/told", "events": ["*"]},
+    ),
+    Row("DELETE /api/admin/webhooks/{id}", (403, 403, 403, 403, 404, 403), path="/api/admin/webhooks/{ada}"),
+    Row(
+        "GET /api/admin/webhooks/{id}/deliveries",
+        (403, 403, 403, 403, 404, 403), path="/api/admin/webhooks/{ada}/deliveries",
+    ),
+    Row(
+        "POST /api/admin/webhooks/deliveries/{id}/replay",
+        (403, 403, 403, 403, 404, 403), {}, "/api/admin/webhooks/deliveries/{ada}/replay",
+    ),
     # Operations
     *(Row(f"GET {path}", ANYBODY, nobody=200) for path in ("/health/live", "/health/ready", "/metrics")),
     *(
