@@ -173,7 +173,7 @@ async def _apply(uri: str, folder: str) -> dict[str, Any]:
     source, profile, options = open_source(folder), load_profile("confiido-flat"), Options(as_of=AS_OF)
     ended: list[float] = []
 
-    def watch(stage: str, _: int) -> None:
+    def watch(stage: str, done: int, total: int | None = None) -> None:
         if stage != "written":
             ended[:] = [time.perf_counter()]
 

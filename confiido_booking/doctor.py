@@ -343,6 +343,7 @@ class Doctor:
             "expertId": expert_id,
             "status": {"$in": ["scheduled", "in_progress"]},
             "listing.conflict": {"$ne": True},
+            "conflict": {"$ne": True},
             "rev": {"$gt": 0},
         }
         events = await self.context.store.find("walk", "service_sessions", query, {"startsAt": 1, "endsAt": 1})

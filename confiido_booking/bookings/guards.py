@@ -149,8 +149,8 @@ def room_for(new_bytes: int) -> Filter:
     """SPEC 11: the document stays under 1 MiB. The same as :func:`has_room`, as a filter."""
     sessions = {"$multiply": [{"$size": "$sessions"}, _BYTES_PER_SESSION + CLOSING_BYTES]}
     texts = {"$bsonSize": {name: f"$sessions.{name}" for name in _OF_ANY_LENGTH}}
-    quotes = {"$sum": "$sessions.quoteBytes"}
-    return {"$expr": {"$lt": [{"$add": [sessions, texts, quotes, new_bytes]}, MAX_BYTES]}}
+    quotes, legacies = {"$sum": "$sessions.quoteBytes"}, {"$sum": "$sessions.legacy.bytes"}
+    return {"$expr": {"$lt": [{"$add": [sessions, texts, quotes, legacies, new_bytes]}, MAX_BYTES]}}
 
 
 def has_room(document: Mapping[str, Any], new_bytes: int) -> bool:
@@ -159,6 +159,7 @@ def has_room(document: Mapping[str, Any], new_bytes: int) -> bool:
     texts = {name: [session[name] for session in sessions if name in session] for name in _OF_ANY_LENGTH}
     fixed = len(sessions) * (_BYTES_PER_SESSION + CLOSING_BYTES)
     fixed += sum(int(session.get("quoteBytes", 0)) for session in sessions)
+    fixed += sum(int(session["legacy"].get("bytes", 0)) for session in sessions if "legacy" in session)
     return fixed + len(bson.encode(texts)) + new_bytes < MAX_BYTES
 
 

@@ -352,10 +352,10 @@ class _Bars:
     title: str
     tasks: dict[str, TaskID]
 
-    def __call__(self, stage: str, done: int) -> None:
+    def __call__(self, stage: str, done: int, total: int | None = None) -> None:
         if stage not in self.tasks:
             self.tasks[stage] = self.progress.add_task(f"{self.title}: {stage}", total=None)
-        self.progress.update(self.tasks[stage], completed=done)
+        self.progress.update(self.tasks[stage], completed=done, total=total)
 
 
 @contextmanager

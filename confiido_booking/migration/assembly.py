@@ -17,7 +17,7 @@ from bson import Decimal128, ObjectId
 from confiido_booking import money
 from confiido_booking.bookings import totals
 from confiido_booking.bookings.book import claim_of
-from confiido_booking.bookings.guards import MAX_BYTES
+from confiido_booking.bookings.guards import MAX_BYTES, weight
 from confiido_booking.bookings.statuses import ACTIVE, FINISHED
 from confiido_booking.calendar import claims
 from confiido_booking.calendar.claims import Claim
@@ -26,6 +26,7 @@ from confiido_booking.migration.amounts import exact
 from confiido_booking.migration.intake import old_id
 from confiido_booking.migration.options import LIVE_SESSIONS, derived_id, derived_reference
 from confiido_booking.migration.scratch import Document, Scratch, decoded
+from confiido_booking.migration.shared import is_shared, order_of, seat_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ROOM = MAX_BYTES * 2 // 3  # what an import fills of a document, so that its client can go on booking
@@ -59,7 +60,8 @@ class Client:
     history: list[Document]
     claims: list[Claim] = field(default_factory=list)
     legacy_ids: list[Document] = field(default_factory=list)
-    events: list[Document] = field(default_factory=list)
+    seats: list[tuple[ObjectId, Document | None]] = field(default_factory=list)  # in events that many share
+    orders: list[Document] = field(default_factory=list)
     exported: bool = False
 
     @property
@@ -88,7 +90,8 @@ def assemble(scratch: Scratch, client_id: ObjectId, *, run_id: str, as_of: datet
     )
     if rows and rows[0][3] == "exported":
         return _exported(client_id, rows, as_of)
-    person, sessions, events = Person(), [], []
+    person, sessions, seats = Person(), list[Document](), list[tuple[ObjectId, Document | None]]()
+    ordered: dict[ObjectId, list[Document]] = {}
     order: dict[str, list[tuple[Document, Document]]] = {}
     documents = list(
         scratch.all(
@@ -109,16 +112,24 @@ def assemble(scratch: Scratch, client_id: ObjectId, *, run_id: str, as_of: datet
                 session["conflict"] = True
         if order_key is not None:
             session["orderId"] = derived_id("order", order_key)
+            ordered.setdefault(session["orderId"], []).append(session)
             if "orderTotal" in known:
                 order.setdefault(order_key, []).append((session, known))
         if "event" in known:
-            events.append(_seat(session, known["event"], client_id))
+            session["legacy"]["eventId"] = known["event"]["eventId"]
+            if is_shared(known["event"]):
+                session["serviceSessionId"], session["seat"] = derived_id("event", known["event"]["eventId"]), True
+                seats.append((session["serviceSessionId"], seat_of(session, client_id)))
         sessions.append(session)
     for parts in order.values():
         _share(parts)
+    for session in sessions:
+        said = {name: value for name, value in session["legacy"].items() if name != "runId"}
+        session["legacy"]["bytes"] = weight(said, session["addOns"])
     _mark_client_overlaps(sessions)
     client = _client(client_id, sessions, documents, person, run_id)
-    client.events = [event for event in events if event]
+    client.seats = seats
+    client.orders = [order_of(order_id, client_id, parts, run_id) for order_id, parts in ordered.items()]
     _claim(client, as_of)
     client.legacy_ids = _legacy_ids(client, rows, documents, run_id)
     return client
@@ -247,33 +258,6 @@ def _share(parts: list[tuple[Document, Document]]) -> None:
         session["legacy"]["flags"] = [f for f in session["legacy"]["flags"] if f != "price_missing_as_zero"]
 
 
-def _seat(session: Document, event: Document, client_id: ObjectId) -> Document | None:
-    """A place in an event that many share; the event's own document is written beside it."""
-    session["legacy"]["eventId"] = event["eventId"]
-    if event.get("eventType") not in ("workshop", "course_session") and event.get("eventVisibility") != "public":
-        return None
-    session["serviceSessionId"] = derived_id("event", event["eventId"])
-    session["seat"] = True
-    taken = session["status"] in ("pending", "confirmed", "completed", "no-show")
-    seat = {"claimId": session["claimId"], "clientId": client_id, "sessionId": session["sessionId"]}
-    return {
-        "_id": session["serviceSessionId"],
-        "fields": {
-            **{
-                name: session[name]
-                for name in ("expertId", "title", "startsAt", "endsAt", "timezone")
-                if name in session
-            },
-            "sessionType": event.get("eventType") or "workshop",
-            "visibility": event.get("eventVisibility") or "public",
-            "maxParticipants": int(event.get("eventMax") or 1),
-            "status": event.get("eventStatus") or "scheduled",
-            **({"sequenceNumber": event["sequence"]} if "sequence" in event else {}),
-        },
-        "seat": seat if taken else None,
-    }
-
-
 def service_sessions(client: Client) -> list[Document]:
     """The service session of each session that has one to itself, and the entry of each that shares one (SPEC 2)."""
     return [
@@ -329,9 +313,12 @@ def _exported(client_id: ObjectId, rows: Sequence[tuple[Any, ...]], as_of: datet
         "schemaVersion": 1,
     }
     client = Client(client_id, booking, live, history, exported=True)
+    client.seats = [(s["serviceSessionId"], seat_of(s, client_id)) for s in client.sessions if s.get("seat")]
+    heads = [decoded(row[1])["head"] for row in rows]
+    client.orders = list({head["order"]["_id"]: head["order"] for head in heads if "order" in head}.values())
     for session in live:
         to_come = session["status"] in ACTIVE and "endsAt" in session and session["endsAt"] > as_of
-        if to_come and not session.get("conflict") and "expertId" in session:
+        if to_come and not session.get("conflict") and not session.get("seat") and "expertId" in session:
             made = session.get("createdTime") or head["createdAt"]
             client.claims.append(claim_of(session, session["expertId"], client_id, made, claim_id=session["claimId"]))
     return client

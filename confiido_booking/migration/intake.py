@@ -1,10 +1,10 @@
 """How records enter the scratch: read from the source one by one, kept as sessions, or refused into the quarantine."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import bson
 import bson.errors
@@ -18,7 +18,13 @@ from confiido_booking.migration.profile import Profile, Table
 from confiido_booking.migration.scratch import Scratch, encoded
 from confiido_booking.migration.sources import Raw, Source, Unreadable, storable
 
-Progress = Callable[[str, int], None]
+
+class Progress(Protocol):
+    """Told how far a stage has come. ``total``: how far it goes, where that is known."""
+
+    def __call__(self, stage: str, done: int, total: int | None = None) -> None: ...
+
+
 _STEP = 500
 _EVENT = ("eventId", "eventType", "eventVisibility", "eventMax", "eventStatus", "sequence")
 _INSERT = """INSERT INTO sessions (client, session, expert, booked, starts, ends, occupies, priority, touched, era,
@@ -35,7 +41,7 @@ def refusal_of(error: Exception) -> Refusal:
     return error if isinstance(error, Refusal) else Refusal("not_understood", type(error).__name__)
 
 
-def no_progress(stage: str, done: int) -> None:
+def no_progress(stage: str, done: int, total: int | None = None) -> None:
     """Nobody watches."""
 
 
@@ -79,16 +85,16 @@ class Intake:
     def records(self, table: Table, *, counted: bool = True, readable: bool = True) -> Iterator[Any]:
         if table.name not in self.present:
             return
-        done = 0
+        done, total = 0, self.reading.source.count(table.name) if counted and self.progress is not no_progress else None
         for done, record in enumerate(self.reading.source.read(table.name), 1):
             if done % _STEP == 0:
-                self.progress(table.name, done)
+                self.progress(table.name, done, total)
             if readable and isinstance(record, Unreadable):
                 continue
             yield record
         if counted:
             self.reading.records[table.name] = done
-            self.progress(table.name, done)
+            self.progress(table.name, done, done)
 
     def keep(
         self,

@@ -110,7 +110,7 @@ def plan(source: Source, profile: Profile, options: Options, *, progress: Progre
                 currency = session["currency"]
                 made.price[currency] = made.price.get(currency, Decimal(0)) + session["price"].to_decimal()
             if number % 200 == 0:
-                progress("planned", made.sessions)
+                progress("planned", made.sessions, reading.read)
         _irregularities(reading, flags, made)
         _double_bookings(reading, made)
         _merges(reading, made)

@@ -22,9 +22,19 @@ from confiido_booking.migration import inplace
 from confiido_booking.migration.intake import Progress, no_progress
 from confiido_booking.migration.options import derived_claim_id
 from confiido_booking.migration.runs import Run, Runs, RunState
+from confiido_booking.migration.shared import release_events
 
 _BATCH = 100
-_COMPANIONS = ("users", "experts", "reviews", "invoices", "communications", "migration_quarantine", "legacy_ids")
+_COMPANIONS = (
+    "users",
+    "orders",
+    "experts",
+    "reviews",
+    "invoices",
+    "communications",
+    "migration_quarantine",
+    "legacy_ids",
+)
 
 
 @dataclass(slots=True)
@@ -147,7 +157,10 @@ async def _leave(store: Store, sessions: Sequence[Document], as_of: datetime) ->
             "leave seats",
             lambda: store.collection("service_sessions").update_many({"_id": {"$in": own}}, stages),
         )
-        await _delete(store, "service_sessions", {"_id": {"$in": own}, "visibility": {"$ne": "private"}, "seats": []})
+        gone = {"_id": {"$in": own}, "visibility": {"$ne": "private"}, "seats": [], "history": []}
+        empty = await store.find("read events", "service_sessions", gone, {"_id": 1})
+        await release_events(store, [event["_id"] for event in empty])
+        await _delete(store, "service_sessions", gone)
     for session in sessions:
         if (
             session["status"] in ("pending", "confirmed")

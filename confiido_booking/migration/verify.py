@@ -83,7 +83,7 @@ async def verify(
             batch.append(assemble(scratch, client_id, run_id=run.id, as_of=run.options.as_of))
             if len(batch) == _BATCH:
                 await _compare(store, batch, result)
-                progress("verified", result.found)
+                progress("verified", result.found, result.read)
                 batch = []
         await _compare(store, batch, result)
         await _quarantine(store, reading, result)

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
@@ -32,6 +31,7 @@ from confiido_booking.migration.assembly import Client, assemble, mark_conflict,
 from confiido_booking.migration.intake import Progress, Reading
 from confiido_booking.migration.options import derived_claim_id, derived_id
 from confiido_booking.migration.runs import Run, Runs
+from confiido_booking.migration.shared import take_seats, write_events
 
 SESSIONS_A_BATCH = 600
 CLIENTS_A_BATCH = 300
@@ -82,9 +82,14 @@ class Writer:
     _started: float = field(default_factory=time.monotonic)
     _saved: float = 0
     _done: int = 0
+    _total: int | None = None
 
     async def clients(self, limit: int | None = None) -> Written:
-        """Write every client of the scratch, a few batches at once."""
+        """Write every client of the scratch, a few batches at once; before them the events they have seats in."""
+        for event_id in await write_events(self.store, self.reading, self.run.id):
+            self._list("conflicts", self.written.conflicts, event_id)
+        if limit is None:
+            self._total = self.reading.read
         under_way: set[asyncio.Task[None]] = set()
         batch: list[Client] = []
         sessions = 0
@@ -139,7 +144,7 @@ class Writer:
             if client.id in there or client.id in late:
                 await self._merge(client)
         self.written.counts["clients"] += len(clients)
-        self.progress("written", self._done)
+        self.progress("written", self._done, self._total)
 
     async def _insert(self, clients: Sequence[Client]) -> set[ObjectId]:
         """Clients that have no document yet. Returns those that got one meanwhile."""
@@ -149,7 +154,8 @@ class Writer:
             self._add("booking_archive", [_archived(client.id, session) for client, session in sessions]),
             self._add("service_sessions", [event for client in clients for event in service_sessions(client)]),
             self._add("legacy_ids", [entry for client in clients for entry in client.legacy_ids]),
-            self._events([event for client in clients for event in client.events]),
+            self._add("orders", [order for client in clients for order in client.orders], replacing=False),
+            take_seats(self.store, [seat for client in clients for seat in client.seats]),
         )
         refused = await insert_missing(self.store, "bookings", [client.booking for client in clients])
         for client in clients:
@@ -176,13 +182,13 @@ class Writer:
         self.written.counts[what] += len(sessions)
         for session in sessions:
             if session.get("conflict"):
-                self._list("conflicts", self.written.conflicts, session)
+                self._list("conflicts", self.written.conflicts, session["sessionId"])
 
-    def _list(self, name: str, listed: list[ObjectId], session: Document) -> None:
+    def _list(self, name: str, listed: list[ObjectId], identifier: ObjectId) -> None:
         """So that what a person has to settle takes no more memory in a large run."""
         self.written.counts[name] += 1
         if len(listed) < LISTED:
-            listed.append(session["sessionId"])
+            listed.append(identifier)
 
     async def _claim(self, wanted: Sequence[tuple[Client, Claim]]) -> None:
         """Take the minutes; a session whose minutes somebody has is marked, and stays (HISTORY 11)."""
@@ -207,22 +213,6 @@ class Writer:
                 if d["_id"] in there
             ]
             await self.store.run("replace", lambda: self.store.collection(collection).bulk_write(writes, ordered=False))
-
-    async def _events(self, events: Sequence[Document]) -> None:
-        """Seats in events that many share: each takes its own place, once (L5)."""
-        for event in events:
-            fields = {**event["fields"], "rev": 1}
-            taken = {"seats": [], "currentParticipants": 0}
-            known = {"_id": event["_id"]}
-            await self.store.update("event", "service_sessions", known, {"$setOnInsert": fields | taken}, upsert=True)
-            if event["seat"] is not None:
-                guard = {**known, "seats.sessionId": {"$ne": event["seat"]["sessionId"]}}
-                seats = {"$concatArrays": ["$seats", [{"$literal": event["seat"]}]]}
-                stages: list[Document] = [
-                    {"$set": {"seats": seats}},
-                    {"$set": {"currentParticipants": {"$size": "$seats"}}},
-                ]
-                await self.store.update("seat", "service_sessions", guard, stages)
 
     async def _merge(self, client: Client) -> None:
         """A client who has a document: add what is not in it, take over what the old system changed since."""
@@ -264,7 +254,10 @@ class Writer:
         await asyncio.gather(
             self._add("service_sessions", service_sessions(lone)),
             self._add("legacy_ids", client.legacy_ids),
-            self._events([e for e in client.events if e["seat"] and e["seat"]["sessionId"] in wanted]),
+            self._add("orders", client.orders, replacing=False),
+            take_seats(
+                self.store, [(event, seat) for event, seat in client.seats if seat and seat["sessionId"] in wanted]
+            ),
         )
         for start in range(0, len(missing), _PUSHED_AT_ONCE):
             part = missing[start : start + _PUSHED_AT_ONCE]
@@ -275,11 +268,12 @@ class Writer:
         return True
 
     async def _push_part(self, client: Client, part: Sequence[Document]) -> bool:
+        weight = sum(len(bson.encode(session)) for session in part)
         guard = {
             **guards.of_client(client.id),
             "sessions.sessionId": {"$nin": [session["sessionId"] for session in part]},
             "abandonedClaims": {"$nin": [session["claimId"] for session in part]},
-            **guards.room_for(sum(len(bson.encode(session)) for session in part)),
+            **guards.room_for(weight),
         }
         updated = client.booking["updatedAt"]
         known = {
@@ -302,8 +296,10 @@ class Writer:
         ]
         if await self.store.update("import", "bookings", guard, stages):
             return True
-        moved = await Archive(self.store).client(client.id, now=self.run.options.as_of, older_than=timedelta())
-        return bool(moved) and await self.store.update("import", "bookings", guard, stages)
+        now, keep = self.run.options.as_of, part[0]["sessionId"]
+        if await Archive(self.store).make_room(client.id, weight, now=now, keep=keep):
+            return await self.store.update("import", "bookings", guard, stages)
+        return False
 
     async def _renew_fenced(self, client: Client, part: Sequence[Document]) -> None:
         """Somebody healed a claim of ours away while we slept: its session takes its minutes under another id."""
@@ -335,7 +331,7 @@ class Writer:
         """Catch-up: the old system changed a session after it was imported. What was touched here as well stays."""
         actions = [entry.get("action") for entry in present.get("history", [])]
         if present.get("archived") or actions != ["import"]:
-            self._list("changed_in_both", self.written.changed_in_both, session)
+            self._list("changed_in_both", self.written.changed_in_both, session["sessionId"])
             return
         before = await self.store.find_one(
             "read session",
@@ -386,7 +382,7 @@ class Writer:
         else:
             if claim is not None:
                 await claims.release(self.store, claim.expert_id, claim.id)
-            self._list("changed_in_both", self.written.changed_in_both, session)
+            self._list("changed_in_both", self.written.changed_in_both, session["sessionId"])
 
 
 async def insert_missing(store: Store, collection: str, documents: Sequence[Document]) -> set[Any]:

@@ -9,10 +9,10 @@ import pytest
 from bson import Decimal128, ObjectId
 
 from confiido_booking import Confiido, Invalid
-from confiido_booking.migration import load_profile
+from confiido_booking.migration import load_profile, rollback
 from confiido_booking.migration.profile import BUILT_IN
 from tests.builders import Clock, an_admin
-from tests.migration.harness import AS_OF, MemorySource, becomes, flat, migrate, verified
+from tests.migration.harness import AS_OF, MemorySource, becomes, everything, flat, migrate, verified
 
 
 def booking(**changes: Any) -> dict[str, Any]:
@@ -301,3 +301,70 @@ def test_a_user_or_expert_that_cannot_be_read_goes_to_the_quarantine_and_the_oth
 
     assert len(found.sessions) == 1
     assert found.read == len(found.sessions) + len(found.quarantine) == 4
+
+
+COMING = {
+    "start_time": datetime(2026, 3, 12, 13, 0, tzinfo=UTC),
+    "end_time": datetime(2026, 3, 12, 15, 0, tzinfo=UTC),
+}
+WORKSHOP = {"session_type": "workshop", "visibility": "public", "max_participants": 25}
+
+
+async def test_a_workshop_to_come_takes_its_experts_minutes_and_its_seats_are_listed(
+    confiido: Confiido, clock: Clock
+) -> None:
+    rows = [estuary(id=n, user_id=n, order_id=n) for n in (1, 2)]
+    rows.append(estuary(id=3, user_id=3, order_id=3, service_session_id=12))
+    events = [event(**WORKSHOP, **COMING), event(id=12, **COMING)]
+    tables = {"bookings": rows, "service_sessions": events, "services": SERVICES, "practitioners": PRACTITIONERS}
+
+    applied = await migrate(confiido, MemorySource(tables), profile="estuary", as_of=clock.now, now=clock.now)
+
+    (workshop,) = await confiido.store.find("read", "service_sessions", {"visibility": "public"})
+    (calendar,) = await confiido.store.find("read", "calendars", {})
+    (held,) = calendar["busy"]
+    assert (held["owner"], held["serviceSessionId"], held["claimId"]) == ("event", workshop["_id"], workshop["claimId"])
+    assert (held["from"], held["until"]) == (COMING["start_time"], COMING["end_time"])
+    assert (await confiido.bookings.list(actor=an_admin())).total == 3
+    assert len(applied.conflicts) == 1
+    assert (await confiido.doctor.examine()).is_sound
+
+    await rollback(confiido.store, applied.run, now=clock.now)
+    assert not any((await everything(confiido)).values())
+
+
+async def test_of_two_workshops_at_one_time_the_second_is_kept_and_marked(confiido: Confiido, clock: Clock) -> None:
+    rows = [estuary(id=n, user_id=n, order_id=n, service_session_id=10 + n) for n in (1, 2)]
+    events = [event(id=n, **WORKSHOP, **COMING) for n in (11, 12)]
+    tables = {"bookings": rows, "service_sessions": events, "services": SERVICES, "practitioners": PRACTITIONERS}
+    source = MemorySource(tables)
+
+    applied = await migrate(confiido, source, profile="estuary", as_of=clock.now, now=clock.now)
+    again = await migrate(confiido, source, profile="estuary", as_of=clock.now, now=clock.now)
+
+    stored = await confiido.store.find("read", "service_sessions", {"visibility": "public"})
+    assert [found["_id"] for found in stored if found.get("conflict")] == applied.conflicts == again.conflicts
+    assert (len(stored), again.wrote) == (2, 0)
+    assert (await confiido.doctor.examine()).is_sound
+
+
+async def test_an_order_is_written_with_the_sums_of_its_sessions(confiido: Confiido, clock: Clock) -> None:
+    classes = [event(id=n, session_type="course_session", visibility="public", sequence_number=n) for n in (1, 2, 3)]
+    orders = [{"id": 21, "total_cents": 20000}]
+    rows = [estuary(id=n, service_session_id=n, price_charged_cents=0) for n in (1, 2, 3)]
+    rows[2]["status"] = "canceled"
+    tables = {"bookings": rows, "service_sessions": classes, "services": SERVICES, "orders": orders}
+    source = MemorySource(tables | {"practitioners": PRACTITIONERS})
+
+    applied = await migrate(confiido, source, profile="estuary")
+
+    (order,) = await confiido.store.find("read", "orders", {})
+    (booking,) = await confiido.store.find("read", "bookings", {})
+    sessions = booking["sessions"]
+    assert {session["orderId"] for session in sessions} == {order["_id"]}
+    assert (order["price"], order["currency"], order["clientId"]) == (Decimal128("200.00"), "USD", booking["clientId"])
+    assert order["paid"].to_decimal() == sum(session["paidAmount"].to_decimal() for session in sessions)
+    assert (order["status"], order["reference"][:3]) == ("partly_cancelled", "CO-")
+    assert sorted(order["sessionIds"]) == sorted(session["sessionId"] for session in sessions)
+    await rollback(confiido.store, applied.run, now=AS_OF)
+    assert not await confiido.store.find("read", "orders", {})
