@@ -73,7 +73,7 @@ class Applying:
         reason = next((p.reason for _, p in posted if p and p.reason), None)
         if strict and not placed:
             await self.entries.change(entry, "refused", state=EntryState.FAILED, reason=reason)
-            raise refusal or _again(reason)
+            raise refusal or again(reason)
         return await self._noted(entry, placed, reason or ("overpayment" if placed else "unknown_session"))
 
     async def _noted(self, entry: Entry, placed: Sequence[Allocation], reason: str) -> Entry:
@@ -98,7 +98,7 @@ class Applying:
             command = self.command(entry, key=entry.request_key)
             try:
                 if strict:
-                    _check_version(at.sessions[0], if_version)
+                    check_version(at.sessions[0], if_version)
                     rules.refuse_payment(at.sessions[0], entry.amount, entry.currency, actor_of(entry), now)
                 effects = self._effects(entry, at.sessions)
                 late = not strict and await self._revived(entry, at)
@@ -196,7 +196,7 @@ class Applying:
             reason = refusal.code if refusal else reason
         if strict and not placed:
             await self.entries.change(entry, "refused", state=EntryState.FAILED, reason=reason)
-            raise refusal or _again(reason)
+            raise refusal or again(reason)
         return await self._noted(entry, placed, reason or "overpayment")
 
     async def _parts(self, entry: Entry) -> list[Allocation]:
@@ -279,54 +279,64 @@ class Applying:
             if document is not None and "serviceSessionId" in session:
                 await claims.project(self.context.store, session, document["clientId"])
 
-    async def located(self, entry: Entry, session_ids: Sequence[ObjectId] = ()) -> Located:
-        """The entry's sessions, or these, archived ones brought back, and all money on them accounted for."""
-        for _ in range(ATTEMPTS):
-            document = await self._document(entry)
+    async def located(self, entry: Entry) -> Located:
+        """The sessions that an entry is for, as :meth:`sessions_of` gives them."""
+        return await self.sessions_of(entry.client_id, await self._meant(entry))
+
+    async def _meant(self, entry: Entry) -> list[ObjectId]:
+        if entry.target is None:
+            return []
+        if entry.target.to is Place.SESSION:
+            return [entry.target.id]
+        if entry.target.to is not Place.ORDER:
+            return [part.id for part in entry.parts or [] if part.to is Place.SESSION and part.id is not None]
+        store, order = self.context.store, entry.target.id
+        columns = {"sessions.sessionId": 1, "sessions.orderId": 1}
+        owner = guards.of_client(entry.client_id or ObjectId())
+        booking = await store.find_one("read order's sessions", "bookings", owner, columns)
+        current = [each["sessionId"] for each in (booking or {}).get("sessions", []) if each.get("orderId") == order]
+        query = {"clientId": entry.client_id, "session.orderId": order}
+        return [
+            *current,
+            *(kept["_id"] for kept in await store.find("read archive", "booking_archive", query, {"_id": 1})),
+        ]
+
+    async def sessions_of(self, client_id: ObjectId | None, session_ids: Sequence[ObjectId]) -> Located:
+        """These sessions of a client, archived ones brought back, and all money on them accounted for."""
+        for _ in range(ATTEMPTS if session_ids else 0):
+            document = await self._document(client_id, session_ids[0])
             if document is None:
                 return Located(None, [])
-            wanted = set(session_ids) or await self._wanted(entry, document)
-            sessions = [each for each in document["sessions"] if each["sessionId"] in wanted]
-            missing = wanted - {each["sessionId"] for each in sessions}
+            sessions = [each for each in document["sessions"] if each["sessionId"] in session_ids]
+            missing = set(session_ids) - {each["sessionId"] for each in sessions}
             if missing and await self._restored(document["clientId"], missing):
+                continue
+            if missing and (owner := await self._owner(min(missing))) not in (None, document["clientId"]):
+                client_id = owner
                 continue
             if await self._opened(document, sessions):
                 continue
             if outbox.is_full(document, guards.MOST_EVENTS * len(sessions)):
                 await outbox.deliver(self.context.store, "bookings", document)
             return Located(document, sessions)
-        raise Conflict(CHANGING, code="try_again")
+        if session_ids:
+            raise Conflict(CHANGING, code="try_again")
+        return Located(None, [])
 
-    async def _document(self, entry: Entry) -> Document | None:
-        """The client's document; that which has the session now, where clients were merged since."""
+    async def _document(self, client_id: ObjectId | None, session_id: ObjectId) -> Document | None:
+        """The client's document; that which has the session, where the client is unknown or was merged into another."""
         store = self.context.store
-        if entry.client_id is not None:
-            found = await store.find_one("read booking", "bookings", guards.of_client(entry.client_id))
+        if client_id is not None:
+            found = await store.find_one("read booking", "bookings", guards.of_client(client_id))
             if found is not None:
                 return found
-        if entry.target is None or entry.target.to is not Place.SESSION:
-            return None
-        listed = await store.find_one(
-            "find session", "service_sessions", {"listing.sessionId": entry.target.id}, {"listing.clientId": 1}
-        )
-        if listed is None:
-            return None
-        return await store.find_one("read booking", "bookings", guards.of_client(listed["listing"]["clientId"]))
+        owner = await self._owner(session_id)
+        return await store.find_one("read booking", "bookings", guards.of_client(owner)) if owner else None
 
-    async def _wanted(self, entry: Entry, document: Document) -> set[ObjectId]:
-        assert entry.target is not None
-        if entry.target.to is Place.SESSION:
-            return {entry.target.id}
-        if entry.target.to is Place.INVOICE:
-            return {part.id for part in entry.parts or [] if part.to is Place.SESSION and part.id}
-        own = {each["sessionId"] for each in document["sessions"] if each.get("orderId") == entry.target.id}
-        archived = await self.context.store.find(
-            "read archive",
-            "booking_archive",
-            {"clientId": document["clientId"], "session.orderId": entry.target.id},
-            {"_id": 1},
-        )
-        return own | {each["_id"] for each in archived}
+    async def _owner(self, session_id: ObjectId) -> ObjectId | None:
+        query, columns = {"listing.sessionId": session_id}, {"listing.clientId": 1}
+        listed = await self.context.store.find_one("find session", "service_sessions", query, columns)
+        return listed["listing"]["clientId"] if listed else None
 
     async def _restored(self, client_id: ObjectId, missing: set[ObjectId]) -> bool:
         """Whether anything is to be read anew: what is archived comes back, what is unknown does not."""
@@ -407,12 +417,12 @@ def openings(session: Document, document: Document) -> list[Entry]:
     ]
 
 
-def _check_version(session: Document, if_version: int | None) -> None:
+def check_version(session: Document, if_version: int | None) -> None:
     if if_version is not None and session.get("version", 0) != if_version:
         raise PreconditionFailed(details={"version": session.get("version", 0)})
 
 
-def _again(code: str | None) -> BookingError:
+def again(code: str | None) -> BookingError:
     """A refusal that was given before, to whoever asks once more."""
     kind = Invalid if code in ("overpayment", "currency_mismatch") else Conflict
     return kind("This payment was refused", code=code or "conflict")

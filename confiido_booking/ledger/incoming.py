@@ -235,7 +235,7 @@ class Incoming:
         if not ids:
             return []
         for _ in range(ATTEMPTS):
-            at = await self.applying.located(payment, ids)
+            at = await self.applying.sessions_of(payment.client_id, ids)
             posted = [(each["sessionId"], rules.posting_of(each, entry.id)) for each in at.sessions]
             if not at.sessions or any(posting for _, posting in posted):
                 await self.applying.follow(at.document, at.sessions)

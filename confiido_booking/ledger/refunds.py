@@ -14,14 +14,14 @@ from decimal import Decimal
 from bson import ObjectId
 
 from confiido_booking.actors import Actor
-from confiido_booking.bookings.guards import fresh_key
+from confiido_booking.bookings.guards import Command, fresh_key
 from confiido_booking.bookings.rules import text
 from confiido_booking.bookings.views import Change
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document, Duplicate
 from confiido_booking.errors import BookingError, Conflict, Invalid, NotFound, Unavailable
 from confiido_booking.ledger import rules
-from confiido_booking.ledger.applying import ATTEMPTS, CHANGING, Applying, _again
+from confiido_booking.ledger.applying import ATTEMPTS, CHANGING, Applying, again, check_version
 from confiido_booking.ledger.entries import ASK_AGAIN, FINISH_AFTER, Entries
 from confiido_booking.ledger.models import (
     COLLECTION,
@@ -101,6 +101,29 @@ class Refunds:
         )
         return await self.resume(await self.entries.insert(leader))
 
+    async def set_due(
+        self, found: Change, amount: object, *, actor: Actor, reason: str, key: str, if_version: int | None
+    ) -> Change:
+        """Another refund than the policy's, on the version that was read."""
+        applying, session_id = self.applying, found.session_id
+        command = Command(
+            action="set-refund",
+            actor=actor,
+            now=applying.context.clock(),
+            key=key,
+            reason=text(reason, "reason"),
+        )
+        for _ in range(ATTEMPTS):
+            at = await applying.sessions_of(found.document["clientId"], [session_id])
+            session = at.sessions[0]
+            if any(entry.get("key") == key for entry in session["history"]):
+                return Change(at.document or {}, session_id, repeated=True)
+            check_version(session, if_version)
+            changed = await applying.write(at.document, [rules.due_set(session, amount)], command)
+            if changed is not None:
+                return Change(changed, session_id)
+        raise Conflict(CHANGING, code="try_again")
+
     async def of_payment(
         self,
         payment: Entry,
@@ -139,7 +162,7 @@ class Refunds:
 
     async def _done_before(self, known: Entry) -> list[Entry]:
         if known.state is EntryState.FAILED:
-            raise _again(known.history[-1].reason)
+            raise again(known.history[-1].reason)
         return await self.resume(known)
 
     async def _payments(self, parts: Sequence[Part]) -> dict[ObjectId, Entry]:
@@ -203,7 +226,7 @@ class Refunds:
                 await self.applying.follow(at.document, at.sessions)
                 if posted.refers is None:
                     await self.entries.change(leader, "refused", state=EntryState.FAILED, reason=posted.reason)
-                    raise refusal or _again(posted.reason)
+                    raise refusal or again(posted.reason)
                 return
             key, action = leader.request_key, "refund-reserved"
             try:

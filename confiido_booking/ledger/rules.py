@@ -258,6 +258,22 @@ def checked_refund(session: Raw, amount: object | None) -> Decimal:
     return due
 
 
+def due_set(session: Raw, amount: object) -> Effect:
+    """An admin decides what of a cancelled session goes back.
+
+    Raises:
+        TransitionRefused: it is not cancelled. Conflict: ``already_refunded``. Invalid: ``over_refund``.
+    """
+    if session["status"] != SessionStatus.CANCELLED:
+        raise TransitionRefused("refunded in part", session["status"], "The session is not cancelled")
+    due, of = money.amount(amount, session["currency"]), totals.line(session)
+    if due > of.paid:
+        raise _wrong("amount", "is more than what was paid", "over_refund")
+    if due < of.refunded + pending(session):
+        raise Conflict("More than that has been refunded already", code="already_refunded")
+    return Effect(session, {"refundDue": Decimal128(due)})
+
+
 def reserved(session: Raw, entries: Sequence[Entry]) -> Effect:
     """The entries of one refund are reserved on the session.
 

@@ -344,6 +344,30 @@ class Ledger:
         refunds = await self.refunds.of_session(found, actor=actor, amount=amount, reason=reason, key=request_key)
         return Refunded(await finding.find_session(self.context, found.session_id, actor), refunds)
 
+    async def set_refund_due(
+        self,
+        session_id: ObjectId,
+        *,
+        actor: Actor,
+        amount: object,
+        reason: str,
+        request_key: str | None = None,
+        if_version: int | None = None,
+    ) -> Change:
+        """Set what of a cancelled session shall go back, instead of what its policy says. Admin.
+
+        Raises:
+            TransitionRefused: it is not cancelled. Conflict: ``already_refunded``: more has gone back already.
+            Invalid: ``over_refund``: more than was paid.
+        """
+        actor = await self.context.experts.identify(actor)
+        found = await finding.find_session(self.context, session_id, actor)
+        if actor.role is not Role.ADMIN:
+            raise NotAllowed("Only an administrator can set what is refunded")
+        return await self.refunds.set_due(
+            found, amount, actor=actor, reason=reason, key=request_key or fresh_key(), if_version=if_version
+        )
+
     async def refund_payment(
         self,
         payment_id: ObjectId,
