@@ -13,7 +13,7 @@ from api.routes.bookings import BookingId, SessionId
 from api.schemas import SESSION_WRITES, SHOWN, WRITES, Asked, ChangedSession, Succeeded, refusals
 from confiido_booking.bookings import rules
 from confiido_booking.bookings.views import Change
-from confiido_booking.errors import NotFound
+from confiido_booking.errors import FieldError, Invalid, NotFound
 from confiido_booking.ids import Id
 
 api = router("Session commands", "/api/bookings")
@@ -37,6 +37,7 @@ class SessionUndone(SessionNamed):
 
 class PaymentCompleted(SessionNamed):
     payment_method: str | None = Field(None, max_length=50, examples=["online"])
+    loyalty_points_used: int = Field(0, ge=0, description="0: points cannot be used yet")
 
 
 class _Command(Protocol):
@@ -120,7 +121,10 @@ async def undo_session(writer: WritingSession, booking_id: BookingId, named: Ses
     summary="Record that the price was paid, and confirm",
 )
 async def complete_payment(writer: WritingSession, booking_id: BookingId, paid: PaymentCompleted) -> Answer:
-    """By admin or service. A client's word alone answers 402 until a verified payment exists."""
+    """A client's word alone answers 402 until a verified payment exists; admin and service are believed. Repeatable."""
+    if paid.loyalty_points_used:
+        wrong = FieldError("loyaltyPointsUsed", "must be 0: points cannot be used")
+        raise Invalid("Loyalty points cannot be used", code="loyalty_unavailable", errors=[wrong])
     change = await writer.confiido.bookings.complete_payment(
         booking_id,
         paid.session_id,

@@ -24,6 +24,8 @@ STEPS = {
     "started": ("confirm",),
     "requested": ("confirm", "request-reschedule"),
     "invoiced": ("confirm", "invoice"),
+    "paid": ("pay",),
+    "cancelled": ("pay", "cancel"),
     "completed": ("confirm", "complete"),
     "no-show": ("confirm", "no-show"),
     "reviewed": ("confirm", "complete", "review"),
@@ -104,6 +106,7 @@ async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pendi
         },
     )
     invoice = await confiido.store.collection("invoices").find_one({})
+    payment = await confiido.store.collection("payments").find_one({})
     yoga = ServiceInput.model_validate(
         {"service_type": "workshop", "name": "Yoga", "price_cents": 50000, "duration": 60, "max_participants": 25}
     )
@@ -140,6 +143,7 @@ async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pendi
             "nobody": str(ObjectId()),
             "service": str(service.id),
             "invoice": str(invoice["_id"] if invoice else None),
+            "payment": str(payment["_id"] if payment else None),
         },
         begins=await raw(confiido),
     )
@@ -169,6 +173,10 @@ async def _do(
         case "no-show":
             clock.now = noon + timedelta(minutes=1)
             await bookings.no_show(booking, session, actor=admin)
+        case "pay":
+            await bookings.complete_payment(booking, session, actor=admin)
+        case "cancel":
+            await bookings.cancel(booking, session, actor=admin)
         case "invoice":
             await confiido.invoices.of_sessions(actor=admin, session_ids=[session])
         case "review":
@@ -178,6 +186,8 @@ async def _do(
 
 
 NOBODYS_KEYS = {
+    "ledger",
+    "dueAt",
     "claimId",
     "eventRev",
     "requestKey",

@@ -128,6 +128,29 @@ ROWS = [
     # Sessions
     Row("GET /api/sessions", ANYBODY),
     Row("GET /api/sessions/{id}", (200, 404, 200, 404, 200, 200), path="/api/sessions/{sessionId}"),
+    # Payments
+    Row("PUT /api/sessions/{id}/paid", (403, 404, 403, 404, 200, 200), {"amount": 5}, "/api/sessions/{sessionId}/paid"),
+    Row(
+        "POST /api/sessions/{id}/refund",
+        (403, 404, 403, 404, 201, 201), {"amount": 5, "reason": "late"}, "/api/sessions/{sessionId}/refund", "paid",
+    ),
+    Row(
+        "PUT /api/sessions/{id}/refund-due",
+        (403, 404, 403, 404, 200, 403),
+        {"amount": 5, "reason": "late"}, "/api/sessions/{sessionId}/refund-due", "cancelled",
+    ),
+    Row(
+        "GET /api/sessions/{id}/payments",
+        (200, 404, 403, 404, 200, 200), None, "/api/sessions/{sessionId}/payments", "paid",
+    ),
+    Row(
+        "GET /api/sessions/{id}/cancellation",
+        (200, 404, 200, 404, 200, 200), path="/api/sessions/{sessionId}/cancellation",
+    ),
+    Row(
+        "POST /api/admin/payments/{id}/refund",
+        (403, 403, 403, 403, 201, 403), {"reason": "late"}, "/api/admin/payments/{payment}/refund", "paid",
+    ),
     # Invoices
     Row(
         "POST /api/sessions/{id}/invoice",
