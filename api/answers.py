@@ -10,6 +10,7 @@ from confiido_booking.actors import Actor
 from confiido_booking.bookings.reading import SessionPage
 from confiido_booking.bookings.stats import Stats
 from confiido_booking.bookings.views import Change
+from confiido_booking.payments.listing import TransactionStats
 
 Wire = dict[str, object]
 
@@ -79,7 +80,7 @@ def expert_stats(stats: Stats, currency: str) -> Wire:
     }
 
 
-def received(stats: Stats, currency: str) -> Decimal:
+def received(stats: Stats | TransactionStats, currency: str) -> Decimal:
     """One number where frontends want one: of the marketplace's currency, or of the only one there is."""
     sums: Mapping[str, Decimal] = stats.received
     if len(sums) == 1:

@@ -50,7 +50,7 @@ async def read(request: Request, *, limit: int, required: bool) -> ReadRequest:
     Raises:
         BodyTooLarge, NotJson, Malformed, Invalid.
     """
-    raw = await _bytes(request, limit)
+    raw = await received(request, limit)
     if not raw and not required:
         return ReadRequest(request, b"", None)
     _check_content_type(request.headers.get("content-type", ""))
@@ -77,7 +77,8 @@ def parse(raw: bytes) -> dict[str, Any]:
     return document
 
 
-async def _bytes(request: Request, limit: int) -> bytes:
+async def received(request: Request, limit: int) -> bytes:
+    """The body as it came, at most ``limit`` bytes of it. Raises BodyTooLarge."""
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
         raise BodyTooLarge()

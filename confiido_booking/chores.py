@@ -29,6 +29,7 @@ from confiido_booking.events.deliveries import Deliveries
 from confiido_booking.events.log import EventLog
 from confiido_booking.ledger.service import Ledger
 from confiido_booking.migration.live import OldBookings
+from confiido_booking.payments.service import Payments
 
 BATCH = 500
 _RECENT = timedelta(hours=2)
@@ -45,6 +46,7 @@ class Chores:
     events: EventLog
     deliveries: Deliveries
     old: OldBookings
+    payments: Payments
 
     async def once(self) -> dict[str, int]:
         """Do all that is due. How many of each."""
@@ -55,6 +57,7 @@ class Chores:
             "settled": await self.invoices.settle() + await self.ledger.settle(),
             "refunded": await self.ledger.pay_back_due(),
             "shown": await self.old.show_all(),
+            "told": await self.payments.finish(),
             "archived": await self.archive_history(),
             "pruned": await self.prune_fences(),
             "recorded": await self.events.collect(),
@@ -89,6 +92,7 @@ class Chores:
                 await self.old.show_all()
                 await self.ledger.settle()
                 await self.ledger.pay_back_due()
+                await self.payments.finish()
             if turn % max(1, round(3600 / seconds)) == 0:
                 await self.archive_history()
                 await self.prune_fences()

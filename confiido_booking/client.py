@@ -41,6 +41,10 @@ from confiido_booking.ledger.models import INDEXES as PAYMENT_INDEXES
 from confiido_booking.ledger.providers import Provider
 from confiido_booking.ledger.service import Ledger
 from confiido_booking.migration.live import OldBookings
+from confiido_booking.payments.events import COLLECTION as PROVIDER_EVENTS
+from confiido_booking.payments.events import INDEXES as PROVIDER_EVENT_INDEXES
+from confiido_booking.payments.providers import Providers
+from confiido_booking.payments.service import Payments
 from confiido_booking.reviews.models import INDEXES as REVIEW_INDEXES
 from confiido_booking.reviews.service import Reviews
 from confiido_booking.settings import Settings
@@ -56,6 +60,7 @@ OTHER_INDEXES = {
     PAYMENTS: PAYMENT_INDEXES,
     "events": EVENT_INDEXES,
     DELIVERIES: DELIVERY_INDEXES,
+    PROVIDER_EVENTS: PROVIDER_EVENT_INDEXES,
 }
 DEFAULT_DATABASE = "confiido"
 
@@ -77,6 +82,7 @@ class Confiido:
     invoices: Invoices
     catalog: Catalog
     ledger: Ledger
+    payments: Payments
     reviews: Reviews
     events: EventLog
     webhooks: Webhooks
@@ -137,7 +143,11 @@ class Confiido:
             except PyMongoError as error:
                 hosts = ", ".join(f"{host}:{port}" if port else host for host, port in address["nodelist"])
                 raise Unavailable(f"No server answers at {hosts}") from error
-            yield cls.over(Store(client, name), settings, clock)
+            confiido = cls.over(Store(client, name), settings, clock)
+            try:
+                yield confiido
+            finally:
+                await confiido.payments.providers.close()
         finally:
             cls._bound.remove(bound)
             await client.close()
@@ -150,10 +160,12 @@ class Confiido:
         calendar = Calendars(store, clock, experts)
         old = OldBookings(store, settings, clock)
         context = Context(store, settings, clock, experts, calendar, old=old)
-        ledger = Ledger(context, providers or {})
+        known = Providers(settings)
+        ledger = Ledger(context, known if providers is None else providers)
         invoices = Invoices(context, ledger)
         events = EventLog(store, clock)
         deliveries = Deliveries(store, settings, clock, events)
+        payments = Payments(context, ledger, known)
         return cls(
             store=store,
             settings=settings,
@@ -170,8 +182,9 @@ class Confiido:
             webhooks=Webhooks(store, settings, clock),
             idempotency=IdempotencyKeys(store, clock),
             doctor=Doctor(context, ledger),
-            chores=Chores(context, Archive(store), invoices, ledger, events, deliveries, old),
+            chores=Chores(context, Archive(store), invoices, ledger, events, deliveries, old, payments),
             old=old,
+            payments=payments,
         )
 
     async def ensure_indexes(self) -> list[str]:

@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Annotated, Literal, Protocol
 
-from bson import ObjectId
+from pydantic import ConfigDict, Field
 
+from confiido_booking.database.documents import Embedded, Instant
 from confiido_booking.errors import Unavailable
+from confiido_booking.ids import Id
 from confiido_booking.ledger.models import DisputeState, EntryState
 from confiido_booking.ledger.service import Provider as Refunder
+from confiido_booking.money import Money
 
 TIMEOUT_SECONDS = 10.0
 
@@ -48,51 +51,52 @@ class Returned:
     payment_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Captured:
+class _Fact(Embedded):
+    """One thing a provider tells of one of its payments. Stored with its event until it has been worked in."""
+
+    model_config = ConfigDict(frozen=True)
+
+    payment_id: str
+    at: Instant
+
+
+class Captured(_Fact):
     """The money is there."""
 
-    payment_id: str
-    order_id: str | None
-    amount: Decimal
+    kind: Literal["captured"] = "captured"
+    order_id: str | None = None
+    amount: Money
     currency: str
-    method: str | None
-    at: datetime
+    method: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(_Fact):
     """A try that brought nothing; the same order may still be paid."""
 
-    payment_id: str
-    order_id: str | None
-    at: datetime
+    kind: Literal["failed"] = "failed"
+    order_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refunded:
+class Refunded(_Fact):
     """``state``: settled, failed or pending. ``key``: our own refund's id, where it was we who asked for it."""
 
+    kind: Literal["refunded"] = "refunded"
     refund_id: str
-    payment_id: str
-    amount: Decimal
+    amount: Money
     currency: str
     state: EntryState
-    key: ObjectId | None
-    at: datetime
+    key: Id | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disputed:
+class Disputed(_Fact):
+    kind: Literal["disputed"] = "disputed"
     dispute_id: str
-    payment_id: str
-    amount: Decimal
+    amount: Money
     currency: str
     state: DisputeState
-    at: datetime
 
 
-Fact = Captured | Failed | Refunded | Disputed
+Fact = Annotated[Captured | Failed | Refunded | Disputed, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
