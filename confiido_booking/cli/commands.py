@@ -16,6 +16,7 @@ from confiido_booking import demo as marketplace
 from confiido_booking import tokens
 from confiido_booking.actors import Actor, Role
 from confiido_booking.cli.migrate import app as migrate
+from confiido_booking.cli.reconcile import reconcile
 from confiido_booking.cli.running import connected, read_settings, refuse, run, variable, work
 from confiido_booking.database.embedded import EngineRefused
 from confiido_booking.errors import BookingError
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(migrate, name="migrate")
+app.command()(reconcile)
 _ROLES = (Role.CLIENT, Role.EXPERT, Role.ADMIN, Role.SERVICE)
 
 
