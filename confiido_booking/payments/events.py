@@ -12,7 +12,7 @@ from pymongo import ASCENDING, IndexModel
 
 from confiido_booking.bookings.context import Context
 from confiido_booking.database.documents import Embedded, Instant, to_mongo
-from confiido_booking.database.store import Duplicate
+from confiido_booking.database.store import Document, Duplicate
 from confiido_booking.errors import Conflict
 from confiido_booking.ledger.models import EntryState
 from confiido_booking.ledger.service import Ledger
@@ -69,23 +69,23 @@ class ProviderEvents:
     async def finish(self) -> int:
         """The worker's part: what a process that died has left. How many are done now."""
         done = 0
-        while (event := await self._next_due()) is not None:
-            done += await self._work_in(event)
+        while (raw := await self._next_due()) is not None:
+            done += await self._work_in(ProviderEvent.model_validate(raw))
         return done
 
-    async def _next_due(self) -> ProviderEvent | None:
+    async def _next_due(self) -> Document | None:
         """The event that is longest due, put off before anything is done with it: one that cannot be worked in does not
         stand in the way of the others."""
         now = self.context.clock()
         while found := await self.context.store.find(
             "find event", COLLECTION, {"dueAt": {"$lte": now}}, sort=[("dueAt", 1)], limit=1
         ):
-            event = ProviderEvent.model_validate(found[0])
-            until = now + min(YOUNG * 2 ** min(event.tries, 12), _LONGEST_WAIT)
-            same = {"_id": event.id, "tries": event.tries, "doneAt": {"$exists": False}}
-            put_off = {"$set": {"dueAt": until, "tries": event.tries + 1}}
+            [raw] = found
+            until = now + min(YOUNG * 2 ** min(raw["tries"], 12), _LONGEST_WAIT)
+            same = {"_id": raw["_id"], "tries": raw["tries"], "dueAt": {"$lte": now}}
+            put_off = {"$set": {"dueAt": until, "tries": raw["tries"] + 1}}
             if await self.context.store.update("put off event", COLLECTION, same, put_off):
-                return event  # else another worker has it
+                return raw  # else another worker has it
         return None
 
     async def _work_in(self, event: ProviderEvent) -> bool:
