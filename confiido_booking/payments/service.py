@@ -13,7 +13,7 @@ from bson import ObjectId
 
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings.context import Context
-from confiido_booking.bookings.service import within_deadline
+from confiido_booking.bookings.workflow import within_deadline
 from confiido_booking.errors import FieldError, Invalid, NotAllowed, NotFound
 from confiido_booking.ledger.models import COLLECTION, Entry, EntryKind, Place
 from confiido_booking.ledger.service import Ledger, Owed
