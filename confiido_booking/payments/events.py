@@ -113,7 +113,7 @@ class ProviderEvents:
                 )
             case Failed():
                 await self.ledger.failed(
-                    provider=provider, provider_payment_id=fact.payment_id, provider_order_id=fact.order_id, at=fact.at
+                    provider=provider, provider_payment_id=fact.payment_id, provider_order_id=fact.order_id
                 )
             case Refunded(state=EntryState.SETTLED):
                 await self.ledger.refund_settled(
@@ -127,7 +127,7 @@ class ProviderEvents:
                 )
             case Refunded(state=EntryState.FAILED):
                 await self.ledger.refund_failed(
-                    provider=provider, provider_refund_id=fact.refund_id, refund_id=fact.key, at=fact.at
+                    provider=provider, provider_refund_id=fact.refund_id, refund_id=fact.key
                 )
             case Disputed():
                 await self.ledger.disputed(

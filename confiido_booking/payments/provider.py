@@ -13,7 +13,7 @@ from confiido_booking.database.documents import Embedded, Instant
 from confiido_booking.errors import Unavailable
 from confiido_booking.ids import Id
 from confiido_booking.ledger.models import DisputeState, EntryState
-from confiido_booking.ledger.service import Provider as Refunder
+from confiido_booking.ledger.providers import Provider as Refunder
 from confiido_booking.money import Money
 
 TIMEOUT_SECONDS = 10.0

@@ -23,7 +23,7 @@ from razorpay.errors import (  # type: ignore[import-untyped]
 
 from confiido_booking.errors import Invalid, InvalidSignature, MalformedEvent, PaymentNotVerified
 from confiido_booking.ledger.models import DisputeState, EntryState
-from confiido_booking.ledger.service import RefundAnswer
+from confiido_booking.ledger.providers import RefundAnswer
 from confiido_booking.payments import payload
 from confiido_booking.payments.amounts import RAZORPAY
 from confiido_booking.payments.payload import Part

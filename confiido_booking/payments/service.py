@@ -76,11 +76,11 @@ class Payments:
             raise NotAllowed("Only the client can pay for this")
         _compare(owed, amount, currency)
         side = self.providers.named(provider)
+        attempt_id = await self._next_id(owed, provider)  # before the look for others: none comes to be in between
         for entry in await self.ledger.attempts(owed, provider=provider):
             again = await self._again(side, entry, receipt)
             if again is not None:
                 return again
-        attempt_id = await self._next_id(owed, provider)
         wanted = _wanted(attempt_id, owed, receipt)
         checkout = await side.open(wanted)
         entry = await self.ledger.open(

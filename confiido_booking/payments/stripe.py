@@ -14,7 +14,7 @@ from bson import ObjectId
 
 from confiido_booking.errors import Invalid, InvalidSignature, MalformedEvent, PaymentNotVerified
 from confiido_booking.ledger.models import DisputeState, EntryState
-from confiido_booking.ledger.service import RefundAnswer
+from confiido_booking.ledger.providers import RefundAnswer
 from confiido_booking.payments import payload
 from confiido_booking.payments.amounts import STRIPE
 from confiido_booking.payments.payload import Part

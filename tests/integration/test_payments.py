@@ -290,7 +290,7 @@ async def test_whatever_the_order_of_its_webhooks_a_payment_ends_the_same(
 
 @pytest.mark.parametrize(
     ("amount", "currency", "known", "reason"),
-    [(2000, "USD", True, "currency_mismatch"), (2000, "INR", False, "unknown_session")],
+    [(2000, "USD", True, "currency_mismatch"), (2000, "INR", False, "unknown_payment")],
 )
 async def test_what_is_for_nothing_we_know_is_kept_unplaced(
     paying: Paying, amount: int, currency: str, known: bool, reason: str

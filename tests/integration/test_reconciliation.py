@@ -83,10 +83,9 @@ async def test_unplaced_money_is_told_with_its_reason(paying: Paying) -> None:
 
     told = await compared(paying.confiido, PAID, BACK, PAID.replace("pay_1", "pay_2"))
 
-    assert [(each.kind.value, each.subject, each.here) for each in told] == [
-        ("unplaced", "razorpay/pay_2", "20.00 INR")
-    ]
-    assert "unknown_session" in told[0].sentence
+    [unplaced] = told
+    assert (unplaced.kind.value, unplaced.subject, unplaced.here) == ("unplaced", "razorpay/pay_2", "20.00 INR")
+    assert "unknown_payment" in unplaced.sentence
 
 
 @pytest.mark.parametrize("field", ["paidAmount", "refundAmount"])
