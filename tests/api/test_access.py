@@ -41,6 +41,7 @@ SERVICE = {
     "duration_minutes": 30,
     "primary_practitioner": "{grace}",
 }
+RETURNED = {"razorpay_order_id": "order_1", "razorpay_payment_id": "pay_1", "razorpay_signature": "0"}
 OF_GRACE = "?expertId={grace}"
 ANYBODY = (200,) * 6
 
@@ -151,6 +152,15 @@ ROWS = [
         "POST /api/admin/payments/{id}/refund",
         (403, 403, 403, 403, 201, 403), {"reason": "late"}, "/api/admin/payments/{payment}/refund", "paid",
     ),
+    # Payments: of providers that are not configured here, so whoever may ask is told so
+    Row("POST /api/payments", (503, 404, 403, 404, 503, 403), {"provider": "razorpay", "sessionId": "{sessionId}"}),
+        "POST /api/payments/create-razorpay-order",
+        (503, 404, 403, 404, 503, 403), {"amount": 20, "notes": {"payment_id": "{sessionId}"}},
+    Row("POST /api/payments/verify-razorpay-payment", (503, 503, 403, 403, 403, 403), RETURNED),
+    Row("GET /api/admin/payments", (403, 403, 403, 403, 200, 403), state="invoiced"),
+    Row("GET /api/transactions/user", (200, 200, 403, 403, 403, 403)),
+    Row("POST /api/webhooks/razorpay", (503,) * 6, {}, nobody=503),
+    Row("POST /api/webhooks/stripe", (503,) * 6, {}, nobody=503),
     # Invoices
     Row(
         "POST /api/sessions/{id}/invoice",
