@@ -41,6 +41,19 @@ def with_providers(settings: Settings, base_url: str) -> Settings:
     )
 
 
+def environment(base_url: str) -> dict[str, str]:
+    """The same for a process of its own."""
+    return {
+        "CONFIIDO_RAZORPAY_KEY_ID": KEY_ID,
+        "CONFIIDO_RAZORPAY_KEY_SECRET": KEY_SECRET,
+        "CONFIIDO_RAZORPAY_WEBHOOK_SECRET": RAZORPAY_WEBHOOK,
+        "CONFIIDO_RAZORPAY_BASE_URL": base_url,
+        "CONFIIDO_STRIPE_SECRET_KEY": STRIPE_KEY,
+        "CONFIIDO_STRIPE_WEBHOOK_SECRET": STRIPE_WEBHOOK,
+        "CONFIIDO_STRIPE_BASE_URL": base_url,
+    }
+
+
 @dataclass
 class StandIn:
     """What the provider knows. ``says`` takes the place of its next answers: a status and a body."""

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -50,8 +50,12 @@ def a_free_port() -> int:
 
 
 @contextmanager
-def serving(folder: Path, uri: str, *, port: int | None = None) -> Iterator[Server]:
-    """A server over the database of ``uri``, ready; ended with the block, killed if it must be."""
+def serving(
+    folder: Path, uri: str, *, port: int | None = None, further: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """A server over the database of ``uri``, ready; ended with the block, killed if it must be.
+
+    ``further``: more of its environment."""
     port = port or a_free_port()
     log = folder / f"server.{port}.log"
     environment = {
@@ -60,6 +64,7 @@ def serving(folder: Path, uri: str, *, port: int | None = None) -> Iterator[Serv
         "CONFIIDO_JWT_SECRET": SECRET,
         "CONFIIDO_DATA_DIR": str(folder),
         "CONFIIDO_LOG_LEVEL": "warning",
+        **(further or {}),
     }
     with (
         log.open("ab") as output,

@@ -17,6 +17,7 @@ from confiido_booking.times import utc_now
 from tests.api.marketplace import Marketplace, open_marketplace
 from tests.api.server import serving, token
 from tests.builders import Clock
+from tests.providers import environment, stand_in
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -63,7 +64,7 @@ async def test_every_answer_is_one_that_the_document_describes(
     answered: dict[str, set[int]] = {}
     wrong: list[str] = []
 
-    with serving(tmp_path, uri) as server:
+    with stand_in() as provider, serving(tmp_path, uri, further=environment(provider.base_url)) as server:
         schema = schemathesis.openapi.from_url(f"{server.base}/openapi.json")
         for found in schema.get_all_operations():
             operation = found.ok()
