@@ -16,6 +16,7 @@ from api.routes import (
     availability,
     booking_commands,
     bookings,
+    clients,
     events,
     experts,
     health,
@@ -80,6 +81,7 @@ _ROUTERS = [
     experts.administration,
     events.api,
     webhooks_admin.api,
+    clients.administration,
     health.router,
 ]
 _REQUEST_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Prefer", "X-Request-ID"]

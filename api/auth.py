@@ -82,6 +82,7 @@ def _actor(claims: dict[str, Any]) -> Actor:
         user_id=None if user_id is None else str(user_id),
         email=claims.get("email"),
         name=claims.get("name"),
+        email_verified=claims.get("email_verified") is True,
     )
 
 

@@ -97,7 +97,7 @@ def library(request: Request) -> Confiido:
 async def _identified(request: Request, confiido: Confiido) -> Actor:
     caller = getattr(request.state, "caller", None)
     if isinstance(caller, Actor):
-        return await confiido.experts.identify(caller)
+        return await confiido.customers.identify(await confiido.experts.identify(caller))
     raise caller if isinstance(caller, BookingError) else NotAuthenticated()
 
 

@@ -13,7 +13,7 @@ from bson import ObjectId
 from pydantic import BaseModel
 
 from confiido_booking.actors import Actor, Role
-from confiido_booking.bookings import rules, totals
+from confiido_booking.bookings import merging, rules, totals
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.events import outbox
 
@@ -27,7 +27,7 @@ _HIDDEN_FROM = {
     Role.EXPERT: _STAFF_ONLY,
 }
 _MEETING = frozenset({"confirmed", "completed", "no-show"})  # a client gets the meeting link with the confirmation
-_PROTOCOL = frozenset({"abandonedClaims", "revision_id", "late", "_lapsed", *outbox.FIELDS})
+_PROTOCOL = frozenset({"abandonedClaims", "revision_id", "late", "_lapsed", *outbox.FIELDS, *merging.FIELDS})
 _DATES = frozenset({"startDate", "endDate", "date"})
 _CLIENTS_SUMS = frozenset({"totalSessions", "totalSpent", "totals", "archived"})
 

@@ -25,6 +25,8 @@ class Actor:
 
     ``id`` is the user's ``_id`` (a client's is their ``clientId``); ``user_id`` the 4-digit number;
     ``expert_id`` the ``_id`` of the expert profile this user owns, filled in by ``experts.identify``.
+    ``email_verified``: the identity provider says that the address is theirs. ``subject``: the id their token named,
+    where ``customers.identify`` put that of the client they are in its place.
     """
 
     role: Role
@@ -33,6 +35,8 @@ class Actor:
     email: str | None = None
     name: str | None = None
     expert_id: ObjectId | None = None
+    email_verified: bool = False
+    subject: ObjectId | None = None
 
     @classmethod
     def client(
@@ -69,6 +73,9 @@ class Actor:
 
     def as_expert(self, expert_id: ObjectId) -> "Actor":
         return replace(self, expert_id=expert_id)
+
+    def as_client(self, client_id: ObjectId) -> "Actor":
+        return self if client_id == self.id else replace(self, id=client_id, subject=self.id)
 
     def stamp(self) -> dict[str, object]:
         """How history remembers this actor: ``{role, id?}``."""

@@ -171,7 +171,7 @@ class Confiido:
             settings=settings,
             clock=clock,
             experts=experts,
-            customers=Customers(store, clock),
+            customers=Customers(context),
             calendar=calendar,
             bookings=Bookings(context, ledger),
             invoices=invoices,

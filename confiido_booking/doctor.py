@@ -20,9 +20,10 @@ from confiido_booking.bookings.guards import stamped
 from confiido_booking.bookings.healing import YOUNG
 from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.rules import is_lapsed
-from confiido_booking.bookings.statuses import ACTIVE, SERVICE_SESSION_STATUS
+from confiido_booking.bookings.statuses import ACTIVE
 from confiido_booking.bookings.unconverted import SHOWN
 from confiido_booking.calendar import claims
+from confiido_booking.customers import checks
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document
 from confiido_booking.ledger import examining
@@ -30,6 +31,7 @@ from confiido_booking.ledger.service import Ledger
 
 BATCH = 200
 _REPAIRED_IN = (
+    "merge",
     "calendar_missing",
     "orphaned_claim",
     "drift",
@@ -137,6 +139,7 @@ class Doctor:
         async for booking in store.walk("bookings", {"updatedAt": {"$gte": since}, **CURRENT} if since else CURRENT):
             seen.bookings += 1
             seen.sessions += len(booking["sessions"])
+            self._check_merge(seen, checks.half_merged(store, booking))
             self._check_holds(seen, booking)
             self._check_totals(seen, booking)
             self._check_overlaps(seen, booking)
@@ -147,6 +150,8 @@ class Doctor:
                 await self._check_archive(seen, booking)
                 seen.openings += examining.unopened(self.ledger, booking)
         if since is None:
+            async for left in checks.unfinished(store, seen.now):
+                self._check_merge(seen, left)
             for calendar in seen.calendars.values():
                 await self._check_calendar(seen, calendar)
             await self._check_orphans(seen)
@@ -159,6 +164,10 @@ class Doctor:
         """L7."""
         for each in complaints:
             seen.add(each.kind, each.subject, each.sentence, each.cure)
+
+    def _check_merge(self, seen: _Round, left: checks.Unfinished | None) -> None:
+        if left is not None:
+            seen.add("merge", left.subject, left.sentence, left.cure)
 
     def _check_holds(self, seen: _Round, booking: Document) -> None:
         for session in booking["sessions"]:
@@ -244,7 +253,7 @@ class Doctor:
 
     async def _check_service_sessions(self, seen: _Round, booking: Document) -> None:
         """L3, L5: the service session says what its session says."""
-        private = [s for s in booking["sessions"] if "serviceSessionId" in s and ("claimId" in s or not _has_seat(s))]
+        private = [session for session in booking["sessions"] if claims.is_projected(session)]
         found = await self._by_id("service_sessions", [claims.entry_id(session) for session in private])
         for session in private:
             expected = claims.service_session(session, booking["clientId"])
@@ -255,17 +264,12 @@ class Doctor:
                 continue  # somebody wrote it after this walk read the session
             if not _is_young(session, seen.now):
                 sentence = "The service session does not say what its session says"
-                seen.add("drift", session["sessionId"], sentence, _bound(self._rewrite, session, booking["clientId"]))
-
-    async def _rewrite(self, session: Document, client_id: ObjectId) -> None:
-        """S of the present state; where the same version wrote something else, over it."""
-        await claims.project(self.context.store, session, client_id)
-        await self.context.store.update(
-            "rewrite service session",
-            "service_sessions",
-            {"_id": claims.entry_id(session), "rev": session["version"]},
-            {"$set": claims.service_session(session, client_id)},
-        )
+                seen.add(
+                    "drift",
+                    session["sessionId"],
+                    sentence,
+                    _bound(claims.rewrite, self.context.store, session, booking["clientId"]),
+                )
 
     async def _check_calendar(self, seen: _Round, calendar: Document) -> None:
         """L3: no two claims overlap, and on each a session stands."""
@@ -365,11 +369,6 @@ class Doctor:
 
 def _bound(function: Callable[..., Awaitable[object]], *args: Any, **kwargs: Any) -> Cure:
     return lambda: function(*args, **kwargs)
-
-
-def _has_seat(session: Mapping[str, Any]) -> bool:
-    """Whether its service session has somebody in it; an imported one may have been held without a claim."""
-    return SERVICE_SESSION_STATUS[session["status"]] not in ("draft", "canceled")
 
 
 def _is_young(session: Mapping[str, Any], now: datetime) -> bool:

@@ -55,6 +55,7 @@ def mint(actor: Actor, *, settings: Settings, lasts: timedelta, clock: Clock = u
         "user_id": actor.user_id,
         "email": actor.email,
         "name": actor.name,
+        "email_verified": actor.email_verified or None,
         "aud": settings.jwt_audience,
         "iss": settings.jwt_issuer,
         "iat": issued_at,

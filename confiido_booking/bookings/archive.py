@@ -93,7 +93,7 @@ class Archive:
             "sessions": {"$concatArrays": ["$sessions", [{"$literal": session}]]},
             **guards.stamped(now),
         }
-        unchanged = {"_id": booking["_id"], "revision_id": booking.get("revision_id")}
+        unchanged = {"_id": booking["_id"], "revision_id": booking.get("revision_id"), **guards.OPEN}
         room = guards.room_for(guards.weight(session))
         return await self.store.update("restore", "bookings", unchanged | room, [{"$set": change}, *totals.stages()])
 

@@ -13,7 +13,7 @@ from bson import ObjectId
 
 from confiido_booking import money
 from confiido_booking.actors import Actor, Role
-from confiido_booking.bookings import guards, snapshots
+from confiido_booking.bookings import guards, merging, snapshots
 from confiido_booking.bookings.context import CLIENT_IS_BUSY, Context, wall_fields
 from confiido_booking.bookings.guards import Command, fresh_key
 from confiido_booking.bookings.models import ActorStamp, Session
@@ -120,7 +120,7 @@ def _decide(
             if actor.is_staff
             else NotAllowed("Only an administrator can force a booking")
         )
-    check_pair(expert, client.client_id)
+    check_pair(expert, client.client_id, actor)
     if not (actor.is_staff and wish.price is not None):
         offer(expert, wish.session_type, wish.duration)
     if not wish.force:
@@ -130,11 +130,11 @@ def _decide(
     return starts_at, zone
 
 
-def check_pair(expert: Expert, client_id: ObjectId) -> None:
+def check_pair(expert: Expert, client_id: ObjectId, actor: Actor | None = None) -> None:
     """Whether these two can have a session at all (SPEC 6). Raises ``expert_inactive``, ``self_booking``."""
     if not expert.is_active:
         raise Conflict("Expert is not available for bookings", code="expert_inactive")
-    if client_id in (expert.user_id, expert.id):
+    if {client_id, actor and actor.subject} & {expert.user_id, expert.id}:
         raise Invalid("You cannot book a session with yourself", code="self_booking")
 
 
@@ -226,8 +226,11 @@ async def place(
             raise outcome
     assert not isinstance(pushed, BaseException)
     if pushed is not None:
+        if pushed["clientId"] != client.client_id:
+            await claims.rewrite(context.store, session, pushed["clientId"])
         return Change(pushed, session["sessionId"])
-    return await _refused(context, session, client, command, view)
+    heir = await merging.heir_of(context.store, client.client_id)
+    return await _refused(context, session, ClientRef(client_id=heir) if heir else client, command, view)
 
 
 async def take(context: Context, claim: Claim, *, ignoring: ObjectId | None = None) -> ObjectId | None:

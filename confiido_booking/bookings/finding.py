@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from bson import ObjectId
 
 from confiido_booking.actors import Actor, Role
-from confiido_booking.bookings import guards, rules
+from confiido_booking.bookings import guards, merging, rules
 from confiido_booking.bookings.context import BOOKING_NOT_FOUND, SESSION_NOT_FOUND, Context
 from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.unconverted import Led, stitched
@@ -20,7 +20,7 @@ async def get(context: Context, booking_id: ObjectId, actor: Actor) -> Document:
     Raises:
         NotFound: ``booking_not_found``, also where it is not theirs to see.
     """
-    document = await context.store.find_one("read booking", "bookings", {"_id": booking_id, **CURRENT})
+    document = await _read(context, {"_id": booking_id, **CURRENT})
     if document is None and (led := await context.old.named(booking_id)):
         return await of_client(context, led.client_id, actor)
     return _visible(await _whole(context, document), actor)
@@ -28,10 +28,15 @@ async def get(context: Context, booking_id: ObjectId, actor: Actor) -> Document:
 
 async def of_client(context: Context, client_id: ObjectId, actor: Actor) -> Document:
     """As :func:`get`, by the client."""
-    document = await context.store.find_one("read booking", "bookings", guards.of_client(client_id))
+    document = await _read(context, guards.of_client(client_id))
     if document is None and (shown := (await context.old.of_clients([client_id])).get(client_id)):
         return _visible(shown.document, actor)
     return _visible(await _whole(context, document), actor)
+
+
+async def _read(context: Context, query: Document) -> Document | None:
+    """The document, or that of the client this one was merged with."""
+    return await merging.followed(context.store, await context.store.find_one("read booking", "bookings", query))
 
 
 async def _whole(context: Context, document: Document | None) -> Document | None:
@@ -116,7 +121,7 @@ async def _find_session(context: Context, session_id: ObjectId, actor: Actor, *,
         query = {"_id": booking_id, **CURRENT}
     else:
         query = await _whose(context, session_id)
-    document = await context.store.find_one("read booking", "bookings", query)
+    document = await _read(context, query)
     if document is None or (actor.role is Role.CLIENT and document["clientId"] != actor.id):
         sentence, code = (
             (SESSION_NOT_FOUND, "session_not_found") if booking_id is None else (BOOKING_NOT_FOUND, "booking_not_found")

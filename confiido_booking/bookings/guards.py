@@ -91,6 +91,9 @@ def owned(booking_id: ObjectId, actor: Actor) -> tuple[Filter, Filter]:
     return document, {"expertId": actor.own_expert_id} if actor.role is Role.EXPERT else {}
 
 
+OPEN: Filter = {"mergedInto": {"$exists": False}}  # in a document that was merged into another nothing begins
+
+
 def of_client(client_id: ObjectId) -> Filter:
     """The client's one document (L1), and none that an old system left."""
     return {"clientId": client_id, **CURRENT}

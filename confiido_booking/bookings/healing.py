@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 
 from confiido_booking.actors import Actor
-from confiido_booking.bookings import guards
+from confiido_booking.bookings import guards, merging
 from confiido_booking.bookings.guards import Command
 from confiido_booking.bookings.rules import EXPIRED_REASON, is_lapsed
 from confiido_booking.bookings.statuses import ACTIVE
@@ -86,7 +86,7 @@ class Healing:
     async def fence(self, client_id: ObjectId, claim_id: ObjectId, now: datetime) -> bool:
         """PROTOCOL's FENCE: after it no push can stand on the claim. False = a session stands on it."""
         standing = {"$elemMatch": {"claimId": claim_id, "status": {"$ne": "cancelled"}}}
-        guard = {**guards.of_client(client_id), "sessions": {"$not": standing}}
+        guard = {**guards.of_client(client_id), **guards.OPEN, "sessions": {"$not": standing}}
         fence = {"$addToSet": {"abandonedClaims": claim_id}, "$set": guards.stamp(now)}
         fresh = guards.empty_booking(client_id, now)
         for name in ("clientId", "abandonedClaims", "updatedAt"):
@@ -101,9 +101,11 @@ class Healing:
         if busy["owner"] != "session":
             return False
         client_id, claim_id = busy["clientId"], busy["claimId"]
-        booking = await self.store.find_one(
-            "read claim's booking", "bookings", guards.of_client(client_id), {"sessions": 1}
-        )
+        columns = dict.fromkeys(("sessions", *merging.READ), 1)
+        booking = await self.store.find_one("read claim's booking", "bookings", guards.of_client(client_id), columns)
+        if booking is not None and "mergedInto" in booking:
+            heir = await merging.finish(self.store, booking)
+            return await self.heal({**busy, "clientId": heir}, expert_id, now)
         sessions: list[Document] = (booking or {}).get("sessions", [])
         standing = next((session for session in sessions if session.get("claimId") == claim_id), None)
         if standing is not None and booking is not None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from confiido_booking.bookings import guards
+from confiido_booking.bookings import guards, merging
 from confiido_booking.bookings.archive import Archive
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.guards import Command
@@ -18,13 +18,16 @@ async def push(context: Context, session: Document, client: ClientRef, command: 
     """BOOK 2b: the session into its client's document. None = refused, for whatever reason.
 
     A full document first sheds what is finished; a client who has none yet gets one; documents of an old system are
-    converted to it.
+    converted to it; that of a client who was merged with another gives way to the other's.
     """
     if context.old.known:
         await context.old.convert(client.client_id)
     document = await _push_once(context, session, client, command, view)
     if document is not None:
         return document
+    heir = await merging.heir_of(context.store, client.client_id)
+    if heir is not None:
+        return await push(context, session, ClientRef(client_id=heir), command, view)
     if not await _ensure_booking(context, client.client_id, command.now) and "claimId" in session:
         await context.healing.expire_own(client.client_id, session["startsAt"], session["endsAt"], command.now)
     # Once more in any case: where there was no document, a rival may have made it since.
@@ -52,6 +55,7 @@ async def _push_once(
     }
     guard: dict[str, Any] = {
         **guards.of_client(client.client_id),
+        **guards.OPEN,
         "sessions.requestKey": {"$ne": command.key},
         **outbox.room_for_events(guards.MOST_EVENTS),
         **guards.room_for(guards.weight(session)),

@@ -91,7 +91,7 @@ async def add(context: Context, session: Document, client: ClientRef, command: C
     writes that one."""
     document = await push(context, session, client, command, view)
     if document is not None:
-        await claims.insert_service_session(context.store, session, client.client_id)
+        await claims.insert_service_session(context.store, session, document["clientId"])
         return Change(document, session["sessionId"])
     done = await repeated(context, client, command.key, view)
     if done is None:
@@ -102,7 +102,7 @@ async def add(context: Context, session: Document, client: ClientRef, command: C
 async def repeated(context: Context, client: ClientRef, key: str, view: View) -> Change | None:
     done = await answered(context, client.client_id, key, view)
     if done is not None:
-        await claims.project(context.store, done.raw_session, client.client_id)
+        await claims.project(context.store, done.raw_session, done.document["clientId"])
     return done
 
 
@@ -124,7 +124,7 @@ async def learned(
     expert: Expert | None = None
     if given.expert is not None:
         expert = await context.experts.get(given.expert)
-        check_pair(expert, client_id)
+        check_pair(expert, client_id, actor)
         of_another = session.get("expertId", expert.id) != expert.id
         fields |= (dict.fromkeys(snapshots.OF_EXPERT) if of_another else {}) | snapshots.of_expert(expert)
         fields["currency"] = session.get("currency") or _currency(expert, context.settings.currency)

@@ -11,7 +11,7 @@ from typing import Any
 from bson import Decimal128, ObjectId
 
 from confiido_booking.actors import Role
-from confiido_booking.bookings import cancelling, guards, rules
+from confiido_booking.bookings import cancelling, guards, merging, rules
 from confiido_booking.bookings.archive import Archive
 from confiido_booking.bookings.context import BOOKING_NOT_FOUND, CLIENT_IS_BUSY, SESSION_NOT_FOUND, Context
 from confiido_booking.bookings.finding import archived_session
@@ -117,6 +117,10 @@ async def explain(context: Context, booking_id: ObjectId, session_id: ObjectId, 
         PreconditionFailed: ``if_version`` is not the session's version.
     """
     document = await context.store.find_one("read booking", "bookings", {"_id": booking_id, **CURRENT})
+    if document is not None and "mergedInto" in document:
+        if command.actor.role is Role.CLIENT and document["clientId"] == command.actor.id:
+            raise Conflict("The client was merged with another at this moment; please try again", code="try_again")
+        document = await merging.followed(context.store, document)
     if document is None or (command.actor.role is Role.CLIENT and document["clientId"] != command.actor.id):
         raise NotFound(BOOKING_NOT_FOUND, code="booking_not_found")
     if outbox.is_crowded(document):
@@ -168,8 +172,9 @@ async def transition(
         found = await explain(context, booking_id, session_id, command)
         if isinstance(found, Change):
             return found
-        if found.session["sessionId"] != session_id:
-            session_id = found.session["sessionId"]  # named by its old _id: once more by its own
+        if (found.document["_id"], found.session["sessionId"]) != (booking_id, session_id):
+            # named by its old _id, or in the booking of a merged client: once more by what it is now
+            booking_id, session_id = found.document["_id"], found.session["sessionId"]
             continue
         refusal = rules.why_not(command.action, found.session, command.actor, command.now)
         if refusal is not None:

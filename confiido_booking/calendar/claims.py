@@ -180,6 +180,12 @@ _LISTED = (
 )
 
 
+def is_projected(session: Mapping[str, Any]) -> bool:
+    """Whether it has a service session to be written: an imported one may be scheduled without a claim."""
+    without_a_seat = SERVICE_SESSION_STATUS[session["status"]] in ("draft", "canceled")
+    return "serviceSessionId" in session and ("claimId" in session or without_a_seat)
+
+
 async def insert_service_session(store: Store, session: Mapping[str, Any], client_id: ObjectId) -> None:
     """BOOK 2a: rev 1; that it is there already is fine."""
     document = {"_id": entry_id(session), "rev": 1, **service_session(session, client_id)}
@@ -193,6 +199,15 @@ async def project(store: Store, session: Mapping[str, Any], client_id: ObjectId)
     """PROTOCOL's S(x, n): write the service session of ``session`` unless somebody newer has."""
     written = {**service_session(session, client_id), "rev": session["version"]}
     await _write(store, entry_id(session), session["version"], {"$set": written})
+
+
+async def rewrite(store: Store, session: Mapping[str, Any], client_id: ObjectId) -> None:
+    """S of the present state; where the same version wrote something else, over it."""
+    await project(store, session, client_id)
+    same = {"_id": entry_id(session), "rev": session["version"]}
+    await store.update(
+        "rewrite service session", "service_sessions", same, {"$set": service_session(session, client_id)}
+    )
 
 
 async def bury(store: Store, service_session_id: ObjectId, expert_id: ObjectId) -> None:

@@ -112,6 +112,9 @@ def token(
     user_id: Annotated[str | None, typer.Option(help="The user's 4-digit number.")] = None,
     email: Annotated[str | None, typer.Option()] = None,
     name: Annotated[str | None, typer.Option()] = None,
+    email_verified: Annotated[
+        bool, typer.Option("--email-verified", help="The address is known to be theirs.")
+    ] = False,
     hours: Annotated[float, typer.Option(min=0, max=24 * 365, help="How long the token is good.")] = 24,
 ) -> None:
     """Mint a bearer token for development, with CONFIIDO_JWT_SECRET or the data folder's own secret."""
@@ -119,7 +122,8 @@ def token(
         refuse("--role must be client, expert, admin or service")
     if user_id is not None and not fullmatch("[0-9]{4}", user_id):
         refuse("--user-id must be 4 digits")
-    actor = Actor(role=role, id=object_id(sub, field="--sub"), user_id=user_id, email=email, name=name)
+    subject = object_id(sub, field="--sub")
+    actor = Actor(role=role, id=subject, user_id=user_id, email=email, name=name, email_verified=email_verified)
     typer.echo(tokens.mint(actor, settings=read_settings(), lasts=timedelta(hours=hours)))
 
 

@@ -10,9 +10,17 @@ from beanie import Document
 from pydantic import Field
 from pymongo import ASCENDING, IndexModel
 
-from confiido_booking.database.documents import STORED, Instant
+from confiido_booking.database.documents import STORED, Embedded, Instant
 from confiido_booking.ids import Id
 from confiido_booking.times import utc_now
+
+
+class Linking(Embedded):
+    """A link that is being made (``linking.py``)."""
+
+    from_: Id = Field(alias="from")
+    token: Id
+    at: Instant
 
 
 class User(Document):
@@ -27,6 +35,7 @@ class User(Document):
     phone: str | None = None
     provisional: bool = False
     subjects: list[Id] = Field(default_factory=list)
+    linking: list[Linking] = Field(default_factory=list)
     created_at: Instant = Field(default_factory=utc_now)
     updated_at: Instant | None = None
 

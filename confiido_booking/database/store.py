@@ -179,6 +179,11 @@ class Store:
         )
         return bool(result.matched_count) or result.upserted_id is not None
 
+    async def update_many(self, step: str, collection: str, query: Filter, update: Update) -> int:
+        """Update all that match; how many. The filter excludes what is done, so that a repeat goes on."""
+        result = await self.run(step, lambda: self.collection(collection).update_many(query, update))
+        return result.modified_count
+
     async def update_each(self, step: str, collection: str, writes: Sequence[UpdateOne]) -> None:
         """Many updates in one command, each with its guard in its filter. Raises Duplicate once all were tried."""
         await self.run(step, lambda: self.collection(collection).bulk_write(writes, ordered=False))

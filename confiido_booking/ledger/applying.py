@@ -16,7 +16,7 @@ from bson import ObjectId
 
 from confiido_booking.actors import Actor, Role
 from confiido_booking.billing.ledger import Allocations
-from confiido_booking.bookings import guards, placing
+from confiido_booking.bookings import guards, merging, placing
 from confiido_booking.bookings import rules as booking_rules
 from confiido_booking.bookings.archive import Archive
 from confiido_booking.bookings.context import Context
@@ -329,9 +329,13 @@ class Applying:
         if client_id is not None:
             found = await store.find_one("read booking", "bookings", guards.of_client(client_id))
             if found is not None:
-                return found
+                return await merging.followed(store, found)
         owner = await self._owner(session_id)
-        return await store.find_one("read booking", "bookings", guards.of_client(owner)) if owner else None
+        if owner is None:
+            return None
+        return await merging.followed(
+            store, await store.find_one("read booking", "bookings", guards.of_client(owner))
+        )
 
     async def _owner(self, session_id: ObjectId) -> ObjectId | None:
         query, columns = {"listing.sessionId": session_id}, {"listing.clientId": 1}

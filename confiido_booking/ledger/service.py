@@ -16,7 +16,7 @@ from confiido_booking.actors import Actor, Role
 from confiido_booking.billing import reading as invoices_reading
 from confiido_booking.billing.ledger import Allocations, LinePayment
 from confiido_booking.billing.rules import refuse_unless_open
-from confiido_booking.bookings import cancelling, finding, transitions
+from confiido_booking.bookings import cancelling, finding, merging, transitions
 from confiido_booking.bookings import rules as booking_rules
 from confiido_booking.bookings.cancelling import Terms
 from confiido_booking.bookings.context import Context
@@ -266,7 +266,9 @@ class Ledger:
         return bool(entries)
 
     async def _seen(self, booking_id: ObjectId, session_id: ObjectId, view: View) -> Change:
-        document = await self.context.store.find_one("read booking", "bookings", {"_id": booking_id, **CURRENT})
+        store = self.context.store
+        document = await store.find_one("read booking", "bookings", {"_id": booking_id, **CURRENT})
+        document = await merging.followed(store, document)
         assert document is not None
         if view is View.HEAD:
             own = [each for each in document["sessions"] if each["sessionId"] == session_id]

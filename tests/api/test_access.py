@@ -258,6 +258,11 @@ ROWS = [
         "POST /api/admin/webhooks/deliveries/{id}/replay",
         (403, 403, 403, 403, 404, 403), {}, "/api/admin/webhooks/deliveries/{ada}/replay",
     ),
+    # Clients
+    Row(
+        "POST /api/admin/clients/{id}/merge",
+        (403, 403, 403, 403, 200, 403), {"from": "{bo}"}, "/api/admin/clients/{ada}/merge",
+    ),
     # Operations
     *(Row(f"GET {path}", ANYBODY, nobody=200) for path in ("/health/live", "/health/ready", "/metrics")),
     *(

@@ -18,7 +18,7 @@ OVERLAPPING = NOON + timedelta(minutes=15)
 LATER = NOON + timedelta(hours=2)
 STARTS = (
     *("nothing", "an empty booking", "pending", "confirmed", "paid", "completed", "lapsed", "started", "ended"),
-    *("requested", "old"),
+    *("requested", "old", "archived"),
 )
 
 
@@ -96,6 +96,12 @@ class World:
             self.booking_id, self.session_id, actor=self.admin, starts_at=starts_at, request_key=key
         )
 
+    async def merge(self, confiido: Confiido) -> Document:
+        """All of Ada's becomes Bo's."""
+        assert self.ada.id is not None
+        assert self.bo.id is not None
+        return await confiido.customers.merge(self.bo.id, from_=self.ada.id, actor=self.admin)
+
     async def sessions(self) -> list[Document]:
         """Every session in the bookings, raw."""
         bookings = await self.confiido.store.collection("bookings").find().to_list()
@@ -161,6 +167,7 @@ async def _lead_to(world: World, start: str) -> None:
         "ended": ("confirm", "complete"),
         "requested": ("confirm", "request"),
         "old": ("pay", "complete"),
+        "archived": ("pay", "complete"),
     }.get(start, ()):
         await world.do(confiido, action)
     if start == "an empty booking":
@@ -177,5 +184,10 @@ async def _lead_to(world: World, start: str) -> None:
         clock.now = NOON + timedelta(hours=1)
     elif start == "old":
         clock.now = NOON + timedelta(days=40)
+    elif start == "archived":
+        clock.now = NOON + timedelta(days=40)
+        await world.do(confiido, "archive")
+        await world.book(confiido, world.ada, clock.now + timedelta(hours=3))
+        clock.advance(minutes=1)
     else:
         clock.advance(minutes=1)  # what came before is no longer young

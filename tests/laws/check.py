@@ -77,13 +77,21 @@ def _archived(raw: Mapping[str, list[Any]]) -> list[Any]:
     return [copy for copy in raw["booking_archive"] if copy["_id"] not in current]
 
 
+def _on_the_way(raw: Mapping[str, list[Any]]) -> dict[Any, Any]:
+    """Clients whose merge is under way: whose their history is by now; nobody's before the heir has it."""
+    arrived = {key: booking["clientId"] for booking in raw["bookings"] for key in booking.get("mergedFrom", [])}
+    leaving = [booking for booking in raw["bookings"] if "leaving" in booking]
+    return {booking["clientId"]: arrived.get(booking["leaving"]["key"]) for booking in leaving}
+
+
 def _at_any_moment(raw: Mapping[str, list[Any]], now: datetime) -> Iterator[str]:
     for client, count in Counter(booking["clientId"] for booking in raw["bookings"]).items():
         if count > 1:
             yield f"L1 {count} bookings of the client {client}"
     archived = defaultdict(list)
+    on_the_way = _on_the_way(raw)
     for copy in _archived(raw):
-        archived[copy["clientId"]].append(copy["session"])
+        archived[on_the_way.get(copy["clientId"], copy["clientId"])].append(copy["session"])
     for booking in raw["bookings"]:
         everything = [*booking["sessions"], *archived[booking["clientId"]]]
         yield from _sums(booking, everything)
@@ -93,7 +101,8 @@ def _at_any_moment(raw: Mapping[str, list[Any]], now: datetime) -> Iterator[str]
             if count > 1:
                 yield f"L9 {count} sessions of the key {key}"
         for one, other in combinations([s for s in booking["sessions"] if _is_active(s, now)], 2):
-            if one["startsAt"] < other["endsAt"] and other["startsAt"] < one["endsAt"]:
+            clash = one["startsAt"] < other["endsAt"] and other["startsAt"] < one["endsAt"]
+            if clash and not one.get("conflict") and not other.get("conflict"):
                 yield f"L4 a client's sessions {_name(one)} and {_name(other)} overlap"
         for session in booking["sessions"]:
             if _is_active(session, now) and session["claimId"] in booking["abandonedClaims"]:
