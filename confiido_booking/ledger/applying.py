@@ -333,9 +333,7 @@ class Applying:
         owner = await self._owner(session_id)
         if owner is None:
             return None
-        return await merging.followed(
-            store, await store.find_one("read booking", "bookings", guards.of_client(owner))
-        )
+        return await merging.followed(store, await store.find_one("read booking", "bookings", guards.of_client(owner)))
 
     async def _owner(self, session_id: ObjectId) -> ObjectId | None:
         query, columns = {"listing.sessionId": session_id}, {"listing.clientId": 1}
