@@ -10,10 +10,13 @@ from confiido_booking.migration.samples import Raw, Samples
 EVERY, FLAT = "ABCDEFH", "AB"
 
 
-def write(folder: Path, documents: int, *, seed: int, eras: str = EVERY) -> str:
-    """A folder of ``bookings``, ``users`` and ``experts``; an expert for every 250 documents, but at least 40."""
+def write(folder: Path, documents: int, *, seed: int, eras: str = EVERY, huge: int = 0) -> str:
+    """A folder of ``bookings``, ``users`` and ``experts``: an expert for every 250 documents, but at least 40.
+
+    ``huge``: so many documents of 1,200 sessions besides.
+    """
     folder.mkdir(parents=True)
-    samples = Samples(seed=seed, experts_count=max(40, documents // 250), eras=eras)
+    samples = Samples(seed=seed, experts_count=max(40, documents // 250), eras=eras, huge=huge)
     tables: dict[str, Iterable[Raw]] = {
         "bookings": samples.documents(documents),
         "users": samples.users(documents),

@@ -151,11 +151,11 @@ def without_run(value: Any) -> Any:
     return value
 
 
-def accept(uri: str, documents: int, *, seed: int, log: Path) -> Acceptance:
+def accept(uri: str, documents: int, *, seed: int, huge: int, log: Path) -> Acceptance:
     """Do it all in a database of its own, which is dropped at the end."""
     name = f"confiido_acceptance_{uuid4().hex[:8]}"
     with TemporaryDirectory(prefix="confiido-") as folder, MongoClient[Document](uri, tz_aware=True) as client:
-        source = dumps.write(Path(folder) / "dump", documents, seed=seed)
+        source = dumps.write(Path(folder) / "dump", documents, seed=seed, huge=huge)
         accepting = Acceptance(client[name], server.with_database(uri, name), source, documents, log)
         try:
             accepting.run()
@@ -168,12 +168,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.migration_acceptance", description=__doc__)
     parser.add_argument("--documents", type=int, default=100_000, help="old documents of every era (100,000)")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--huge", type=int, default=5, help="documents of 1,200 sessions besides (5)")
     parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
     parser.add_argument("--log", type=Path, default=Path("migration-acceptance.log"), help="what the commands print")
     arguments = parser.parse_args()
     begun = time.monotonic()
-    done = accept(server.database_server(), arguments.documents, seed=arguments.seed, log=arguments.log)
-    what = f"{arguments.documents:,} documents of every era (seed {arguments.seed})"
+    done = accept(
+        server.database_server(), arguments.documents, seed=arguments.seed, huge=arguments.huge, log=arguments.log
+    )
+    what = f"{arguments.documents:,} documents of every era and {arguments.huge} huge ones (seed {arguments.seed})"
     text = f"{what}, {time.monotonic() - begun:,.0f} s in all; load {report.load()}.\n\n{done.table()}"
     print(text)
     if arguments.write:

@@ -173,7 +173,9 @@ class Companions:
         for rows in _batches(self.reading.scratch.all("SELECT name, key, target, doc FROM refs ORDER BY id")):
             by_name: dict[str, list[Document]] = {}
             for name, key, target, doc in rows:
-                found = next((hit for part in target.split("\n") if part and (hit := self.resolve(part))), None)
+                found = led_to(self.reading, target)
+                if found is None and self.reading.options.client is not None:
+                    continue  # of another client
                 if target and found is None:
                     lost += 1
                     if len(dangling) < LISTED:
@@ -186,9 +188,15 @@ class Companions:
                 document["legacy"] = {"runId": self.run.id, "source": self.reading.source.name}
                 by_name.setdefault(name, []).append(document)
             for name, documents in by_name.items():
-                made += (
-                    await self._make(name, documents) if not self.run.in_place else await self._link(name, documents)
-                )
+                if self.run.in_place:
+                    made += await self._link(name, documents, {"legacy.runId": {"$exists": False}})
+                else:
+                    there = await insert_missing(self.store, name, documents)
+                    made += len(documents) - len(there)
+                    known = [document for document in documents if document["_id"] in there]
+                    made += await self._link(
+                        name, known, {"legacy": {"$exists": True}, "sessionId": {"$exists": False}}
+                    )
         return made, lost, dangling
 
     def _review(self, document: Document) -> Document:
@@ -210,15 +218,11 @@ class Companions:
         born = own.generation_time if isinstance(own, ObjectId) else self.reading.options.as_of
         return read | {"createdAt": _quiet(lambda: coercions.moment(written)) or born}
 
-    def resolve(self, reference: str) -> tuple[ObjectId, ObjectId] | None:
-        """(sessionId, clientId) of an old id; of a nested document with one session, that session."""
-        return resolved(self.reading, reference)
-
-    async def _link(self, name: str, documents: list[Document]) -> int:
-        """In place: the document is there; it gets the session's id beside the old one."""
+    async def _link(self, name: str, documents: list[Document], unlinked: Document) -> int:
+        """The document is there, in place or from a run that did not have its session: it gets the session's id."""
         writes = [
             UpdateOne(
-                {"_id": document["_id"], "legacy.runId": {"$exists": False}},
+                {"_id": document["_id"], **unlinked},
                 {"$set": {field: document[field] for field in _LINKED if field in document}},
             )
             for document in documents
@@ -231,6 +235,11 @@ class Companions:
 
     async def _make(self, collection: str, documents: list[Document]) -> int:
         return len(documents) - len(await insert_missing(self.store, collection, documents))
+
+
+def led_to(reading: Reading, target: str) -> tuple[ObjectId, ObjectId] | None:
+    """(sessionId, clientId) of a reference: the first of its old ids, one a line, that leads anywhere."""
+    return next((found for part in target.split("\n") if part and (found := resolved(reading, part))), None)
 
 
 def resolved(reading: Reading, reference: str) -> tuple[ObjectId, ObjectId] | None:

@@ -11,7 +11,7 @@ from bson import ObjectId
 
 from confiido_booking.migration.assembly import assemble
 from confiido_booking.migration.collecting import few_collections
-from confiido_booking.migration.companions import resolved
+from confiido_booking.migration.companions import led_to
 from confiido_booking.migration.intake import Progress, Reading, no_progress
 from confiido_booking.migration.options import Options
 from confiido_booking.migration.profile import Profile
@@ -180,6 +180,4 @@ def _merges(reading: Reading, made: Plan) -> None:
         GROUP BY client HAVING count(*) > 1)"""
     made.clients_merged = reading.scratch.count(merged)
     targets = reading.scratch.all("SELECT target FROM refs WHERE target <> ''")
-    made.dangling = sum(
-        not any(resolved(reading, part) for part in target.split("\n") if part) for (target,) in targets
-    )
+    made.dangling = sum(led_to(reading, target) is None for (target,) in targets)

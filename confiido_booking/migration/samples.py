@@ -57,7 +57,7 @@ def _text_ids(session: Raw, _: Random) -> None:
             session[name] = str(session[name])
 
 
-# HISTORY 3, each as a change of one session; the number is its row. Rows 11, 13, 20 and 21 are made by documents().
+# HISTORY 3, each as a change of one session; the number is its row. Rows 11 and 13 are made by documents().
 IRREGULARITIES: tuple[tuple[int, str, Callable[[Raw, Random], None]], ...] = (
     (1, "no client fields", _drop("clientUserId", "expertUserId", "clientEmail", "expertEmail")),
     (2, "shared number", _set("clientUserId", "0000")),
@@ -104,14 +104,15 @@ IRREGULARITIES: tuple[tuple[int, str, Callable[[Raw, Random], None]], ...] = (
 
 @dataclass(slots=True)
 class Samples:
-    """``irregular``: the share of sessions with an irregularity; ``eras``: ``"AB"`` gives flat documents only. A client
-    has four documents or so."""
+    """A client has four documents or so. ``irregular``: the share of sessions with an irregularity; ``eras``: ``"AB"``
+    gives flat documents only; ``huge``: so many documents of 1,200 sessions besides (row 20)."""
 
     seed: int = 1
     irregular: float = 0.15
     as_of: datetime = AS_OF
     experts_count: int = 40
     eras: str = "ABCDEFH"
+    huge: int = 0
     _random: Random = field(init=False)
     _turn: Iterator[tuple[int, str, Callable[[Raw, Random], None]]] = field(init=False)
 
@@ -179,6 +180,8 @@ class Samples:
             else:
                 document = self._nested(era, client)
             yield document
+        for _ in range(self.huge):
+            yield self._nested("F", self.person("client", self._random.randrange(clients)), sessions=1200)
 
     def _session(self, era: str) -> Raw:
         random = self._random
@@ -227,17 +230,18 @@ class Samples:
             del document["notes"]
         return self._spoiled(document)
 
-    def _nested(self, era: str, client: Raw) -> Raw:
+    def _nested(self, era: str, client: Raw, sessions: int | None = None) -> Raw:
         own = "F" if era == "H" else era
-        sessions = [self._nested_session(own) for _ in range(self._random.choice((1, 1, 2, 3, 5, 8)))]
-        created = min(session.pop("createdAt", _BEGIN) for session in sessions)
+        count = sessions or self._random.choice((1, 1, 2, 3, 5, 8))
+        made = [self._nested_session(own) for _ in range(count)]
+        created = min(session.pop("createdAt", _BEGIN) for session in made)
         document: Raw = {"_id": self._id(created), "clientId": client["_id"]}
         document |= {"clientUserId": client["user_id"], "clientEmail": client["email"]}
         if era == "H":  # an era B document that got nested ones
             document |= {k: v for k, v in self._flat("B", client).items() if k not in ("_id", "clientId", "__v")}
-        document["sessions"] = sessions
+        document["sessions"] = made
         document |= {"totalSessions": self._random.randrange(9), "totalSpent": self._random.randrange(900)}
-        return document | {"createdAt": created, "updatedAt": created + timedelta(days=2), "__v": len(sessions)}
+        return document | {"createdAt": created, "updatedAt": created + timedelta(days=2), "__v": len(made)}
 
     def _nested_session(self, era: str) -> Raw:
         session = self._session(era)

@@ -13,8 +13,8 @@ from confiido_booking.bookings import totals
 from confiido_booking.database.store import Document, Store
 from confiido_booking.migration.assembly import Client, assemble
 from confiido_booking.migration.collecting import few_collections
-from confiido_booking.migration.companions import resolved
-from confiido_booking.migration.intake import Progress, Reading, no_progress
+from confiido_booking.migration.companions import led_to
+from confiido_booking.migration.intake import Progress, Reading, no_progress, old_id
 from confiido_booking.migration.profile import Profile
 from confiido_booking.migration.reading import read
 from confiido_booking.migration.runs import Run
@@ -87,7 +87,7 @@ async def verify(
                 batch = []
         await _compare(store, batch, result)
         await _quarantine(store, reading, result)
-        _references(reading, result)
+        await _references(store, reading, result)
     if run.options.limit is None and result.read != result.found + result.quarantined + result.matched:
         sentence = f"{result.read} in, {result.found} out, {result.quarantined} quarantined, {result.matched} matched"
         if not result.count_of_differences:
@@ -181,17 +181,34 @@ async def _quarantine(store: Store, reading: Reading, result: Verified) -> None:
                 result.differ("missing_quarantine", identifier, f"A record that was refused ({reason}) is not kept")
 
 
-def _references(reading: Reading, result: Verified) -> None:
-    """Reviews and invoices that pointed at old ids: each leads to its session, or led nowhere before."""
-    for name, target in reading.scratch.all("SELECT name, target FROM refs WHERE target <> '' ORDER BY id"):
-        result.ids += 1
-        if not any(resolved(reading, part) for part in target.split("\n") if part):
-            known = any(
-                reading.scratch.one("SELECT 1 FROM quarantine WHERE key = ?", part) for part in target.split("\n")
-            )
-            result.dangling += 1
-            if known:
-                result.reasons[f"reference of {name} to a quarantined record"] += 1
+async def _references(store: Store, reading: Reading, result: Verified) -> None:
+    """Reviews and invoices that pointed at old ids: each names its session, or led nowhere before."""
+    for batch in batched(reading.scratch.all("SELECT name, key, target FROM refs ORDER BY id"), 500, strict=False):
+        by_name: dict[str, list[tuple[Any, str, ObjectId | None]]] = {}
+        for name, key, target in batch:
+            found = led_to(reading, target)
+            if found is None and reading.options.client is not None:
+                continue
+            by_name.setdefault(name, []).append((old_id(key), target, found[0] if found else None))
+        for name, references in by_name.items():
+            ids = [identifier for identifier, _, _ in references]
+            stored = await store.find("verify references", name, {"_id": {"$in": ids}}, {"sessionId": 1})
+            there = {document["_id"]: document.get("sessionId") for document in stored}
+            for identifier, target, session_id in references:
+                result.ids += bool(target)
+                if identifier not in there:
+                    result.differ("unresolved_reference", f"{name} {identifier}", "It is not there")
+                elif session_id is not None and there[identifier] != session_id:
+                    sentence = f"It does not name the session {session_id}, which its old id leads to"
+                    result.differ("unresolved_reference", f"{name} {identifier}", sentence)
+                elif target and session_id is None:
+                    _dangling(reading, name, target, result)
+
+
+def _dangling(reading: Reading, name: str, target: str, result: Verified) -> None:
+    result.dangling += 1
+    if any(reading.scratch.one("SELECT 1 FROM quarantine WHERE key = ?", part) for part in target.split("\n")):
+        result.reasons[f"reference of {name} to a quarantined record"] += 1
 
 
 def _shown(sums: Sums) -> str:

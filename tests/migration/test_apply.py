@@ -235,6 +235,54 @@ async def test_every_old_id_leads_to_its_session_and_reviews_name_it(confiido: C
     assert (entry["sessionId"], entry["clientId"]) == (old["_id"], CLIENT)
 
 
+async def test_a_review_that_was_lost_or_names_no_session_is_found(confiido: Confiido) -> None:
+    old = flat()
+    reviews = [{"_id": ObjectId(), "bookingId": str(old["_id"]), "rating": 5} for _ in range(3)]
+    source = MemorySource({"bookings": [old], "reviews": reviews})
+    applied = await migrate(confiido, source)
+    stored = confiido.store.collection("reviews")
+    await stored.delete_one({"_id": reviews[0]["_id"]})
+    await stored.update_one({"_id": reviews[1]["_id"]}, {"$set": {"sessionId": ObjectId()}})
+
+    found = await verified(confiido, source, applied)
+
+    wrong = {item.subject for item in found.differences if item.kind == "unresolved_reference"}
+    assert wrong == {f"reviews {review['_id']}" for review in reviews[:2]}
+    assert found.count_of_differences == 2
+
+
+async def test_one_client_first_leaves_the_reviews_of_the_others_to_the_run_of_all(confiido: Confiido) -> None:
+    one, other = flat(), flat(clientId=ObjectId(), clientEmail="bea@example.org")
+    reviews = [{"_id": ObjectId(), "bookingId": str(old["_id"]), "rating": 5} for old in (one, other)]
+    source = MemorySource({"bookings": [one, other], "reviews": reviews})
+
+    alone = await migrate(confiido, source, run_id="alone", client=CLIENT)
+    (first,) = await confiido.store.find("read", "reviews", {})
+    assert (await verified(confiido, source, alone)).is_sound
+    every = await migrate(confiido, source, run_id="every")
+
+    assert first["sessionId"] == one["_id"]
+    linked = await confiido.store.find("read", "reviews", {}, sort=[("_id", 1)])
+    assert [review["sessionId"] for review in linked] == [one["_id"], other["_id"]]
+    assert (await verified(confiido, source, every)).is_sound
+
+
+async def test_a_review_of_a_record_that_was_mended_gets_its_session(confiido: Confiido) -> None:
+    old = flat(status="zombie")
+    review = {"_id": ObjectId(), "bookingId": str(old["_id"]), "rating": 5}
+    source = MemorySource({"bookings": [old], "reviews": [review]})
+    await migrate(confiido, source, run_id="first")
+    source.data["bookings"] = [{**old, "status": "completed"}]
+
+    mended = await migrate(confiido, source, run_id="second")
+    again = await migrate(confiido, source, run_id="third")
+
+    (linked,) = await confiido.store.find("read", "reviews", {})
+    assert linked["sessionId"] == old["_id"]
+    assert (mended.counts["references"], again.wrote) == (1, 0)
+    assert (await verified(confiido, source, again)).is_sound
+
+
 async def test_a_quarantined_record_keeps_its_original_its_reason_and_its_run(confiido: Confiido) -> None:
     old = flat(status="zombie")
 
