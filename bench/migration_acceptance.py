@@ -173,9 +173,8 @@ def main() -> None:
     parser.add_argument("--log", type=Path, default=Path("migration-acceptance.log"), help="what the commands print")
     arguments = parser.parse_args()
     begun = time.monotonic()
-    done = accept(
-        server.database_server(), arguments.documents, seed=arguments.seed, huge=arguments.huge, log=arguments.log
-    )
+    at = server.database_server()
+    done = accept(at, arguments.documents, seed=arguments.seed, huge=arguments.huge, log=arguments.log)
     what = f"{arguments.documents:,} documents of every era and {arguments.huge} huge ones (seed {arguments.seed})"
     text = f"{what}, {time.monotonic() - begun:,.0f} s in all; load {report.load()}.\n\n{done.table()}"
     print(text)

@@ -130,6 +130,12 @@ def entry_id(session: Mapping[str, Any]) -> ObjectId:
     return found
 
 
+def _is_refundable(session: Mapping[str, Any]) -> bool:
+    if session["status"] != "cancelled":  # the sums of a session are not free, and an import asks of every one
+        return False
+    return bool(totals.contribution(totals.line(session))["refundable"])
+
+
 def service_session(session: Mapping[str, Any], client_id: ObjectId) -> Document:
     """The private service session as its session says it should be: its time, its one seat, and what lists look for.
 
@@ -139,7 +145,7 @@ def service_session(session: Mapping[str, Any], client_id: ObjectId) -> Document
         "clientId": client_id,
         **{name: session[name] for name in _LISTED if name in session},
         **({"invoiced": True} if session.get("invoiceIds") else {}),
-        **({"refundable": True} if totals.contribution(totals.line(session))["refundable"] else {}),
+        **({"refundable": True} if _is_refundable(session) else {}),
     }
     if session.get("seat"):
         copied = {name: session[name] for name in _COPIED if name in session}

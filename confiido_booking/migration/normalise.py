@@ -137,7 +137,7 @@ class Normaliser:
                 amount = coercions.money(facts[name], currency, "amount")
                 put(doc, name, exact(amount[0]) if amount else None)
         doc["addOns"] = self.amounts.add_ons(facts, currency, kept)
-        doc["invoiceIds"] = []
+        doc["invoiceIds"], doc["quotes"] = [], []
         if state.hold is not None:
             doc["timeoutAt"] = state.hold
         if state.timeout is not None:
