@@ -154,8 +154,10 @@ ROWS = [
     ),
     # Payments: of providers that are not configured here, so whoever may ask is told so
     Row("POST /api/payments", (503, 404, 403, 404, 503, 403), {"provider": "razorpay", "sessionId": "{sessionId}"}),
+    Row(
         "POST /api/payments/create-razorpay-order",
         (503, 404, 403, 404, 503, 403), {"amount": 20, "notes": {"payment_id": "{sessionId}"}},
+    ),
     Row("POST /api/payments/verify-razorpay-payment", (503, 503, 403, 403, 403, 403), RETURNED),
     Row("GET /api/admin/payments", (403, 403, 403, 403, 200, 403), state="invoiced"),
     Row("GET /api/transactions/user", (200, 200, 403, 403, 403, 403)),
