@@ -7,19 +7,21 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from glob import glob
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy
 from bson import Decimal128, Int64, ObjectId, json_util
 
-from confiido_booking import Invalid, Unavailable
+from confiido_booking import Confiido, Invalid, Unavailable
 from confiido_booking.migration.samples import Samples
 from confiido_booking.migration.sources import MongoSource, Unreadable, open_source
-from tests.migration.harness import flat
+from tests.migration.harness import flat, migrate, verified
 
 DOCUMENTS = [
     flat(price=Decimal128("25.10"), notes="größer"),
@@ -96,7 +98,8 @@ def test_csv_rows_leave_out_what_is_empty_and_keep_what_is_broken(tmp_path: Path
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL of this test run's own."""
-    tools = {name: shutil.which(name) for name in ("initdb", "pg_ctl")}
+    where = os.pathsep.join([os.environ.get("PATH", ""), *sorted(glob("/usr/lib/postgresql/*/bin"), reverse=True)])
+    tools = {name: shutil.which(name, path=where) for name in ("initdb", "pg_ctl")}
     folder = tmp_path_factory.mktemp("postgresql")
     if not all(tools.values()):
         pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
@@ -159,6 +162,52 @@ def test_an_sql_table_is_read_in_the_order_of_its_key(sql_url: str) -> None:
     assert [row["id"] for row in found] == [1, 3]
     assert found[0]["quote_amount"] == Decimal("10.10")
     assert "notes" not in found[0]
+
+
+async def test_an_sql_system_migrates_and_verifies_with_the_databases_own_types(
+    sql_url: str, confiido: Confiido
+) -> None:
+    engine = sqlalchemy.create_engine(sql_url)
+    table = sqlalchemy.Table(
+        "bookings",
+        sqlalchemy.MetaData(),
+        sqlalchemy.Column("id", sqlalchemy.Uuid, primary_key=True),
+        sqlalchemy.Column("contactDetails", sqlalchemy.JSON),
+        sqlalchemy.Column("finalAmount", sqlalchemy.Numeric(10, 2)),
+        sqlalchemy.Column("currency", sqlalchemy.String(3)),
+        sqlalchemy.Column("session_date", sqlalchemy.Date),
+        sqlalchemy.Column("start_time", sqlalchemy.Time),
+        sqlalchemy.Column("end_time", sqlalchemy.Time),
+        sqlalchemy.Column("status", sqlalchemy.Text),
+        sqlalchemy.Column("created_at", sqlalchemy.DateTime(timezone=True)),
+    )
+    table.drop(engine, checkfirst=True)
+    table.create(engine)
+    row = {
+        "contactDetails": {"email": "Eve@Example.org", "firstName": "Eve", "lastName": "Ng"},
+        "currency": "GBP",
+        "session_date": date(2025, 9, 12),
+        "start_time": time(9, 0),
+        "end_time": time(10, 30),
+        "status": "confirmed",
+        "created_at": datetime(2025, 8, 1, 10, tzinfo=UTC),
+    }
+    amounts = [Decimal("75.10"), Decimal("24.90"), Decimal("0.01")]
+    with engine.begin() as connection:
+        connection.execute(
+            table.insert(), [{**row, "id": UUID(int=n), "finalAmount": n_th} for n, n_th in enumerate(amounts)]
+        )
+    source = open_source(sql_url)
+
+    applied = await migrate(confiido, source, profile="crm", timezone="Europe/London")
+
+    (booking,) = await confiido.store.find("read", "bookings", {})
+    session = booking["sessions"][0]
+    assert (booking["clientName"], booking["totalSpent"], session["duration"]) == ("Eve Ng", Decimal128("100.01"), 90)
+    assert session["startsAt"] == datetime(2025, 9, 12, 8, 0, tzinfo=UTC)
+    assert (await verified(confiido, source, applied)).is_sound
+    table.drop(engine)
+    engine.dispose()
 
 
 def test_a_source_names_itself_without_its_password() -> None:
