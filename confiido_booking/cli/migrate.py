@@ -27,6 +27,7 @@ from confiido_booking.ids import object_id
 from confiido_booking.migration import report
 from confiido_booking.migration.apply import apply as apply_run
 from confiido_booking.migration.export import export as export_rows
+from confiido_booking.migration.export import export_all
 from confiido_booking.migration.intake import Progress as Watch
 from confiido_booking.migration.options import MissingPrice, Options, StalePending
 from confiido_booking.migration.plan import plan as make_plan
@@ -240,13 +241,21 @@ def status(target: TargetOption = None) -> None:
 
 @app.command()
 def export(
-    file: Annotated[Path, typer.Argument(help="The .ndjson file to write; - is standard output.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="The folder to write bookings, users and experts into; an .ndjson file, or - for bookings alone."
+        ),
+    ],
     target: TargetOption = None,
 ) -> None:
     """Write the nested data back as flat rows; migrating those again gives the same documents."""
 
     async def work() -> int:
         async with _connected(target) as confiido:
+            if file.is_dir() or (not file.suffix and str(file) != "-"):
+                file.mkdir(parents=True, exist_ok=True)
+                return sum((await export_all(confiido.store, file)).values())
             if str(file) == "-":
                 return await export_rows(confiido.store, sys.stdout)
             with file.open("w", encoding="utf-8") as stream:

@@ -89,7 +89,7 @@ def assemble(scratch: Scratch, client_id: ObjectId, *, run_id: str, as_of: datet
         )
     )
     if rows and rows[0][3] == "exported":
-        return _exported(client_id, rows, as_of)
+        return _exported(client_id, rows, run_id, as_of)
     person, sessions, seats = Person(), list[Document](), list[tuple[ObjectId, Document | None]]()
     ordered: dict[ObjectId, list[Document]] = {}
     order: dict[str, list[tuple[Document, Document]]] = {}
@@ -285,14 +285,17 @@ def _legacy_ids(
     return list(found.values())
 
 
-def _exported(client_id: ObjectId, rows: Sequence[tuple[Any, ...]], as_of: datetime) -> Client:
-    """What ``export`` wrote, back as it was."""
+def _exported(client_id: ObjectId, rows: Sequence[tuple[Any, ...]], run_id: str, as_of: datetime) -> Client:
+    """What ``export`` wrote, back as it was, but for the run that brought it."""
     live: list[Document] = []
     history: list[Document] = []
     facts = decoded(rows[0][1])
     for doc, own, *_ in rows:
         (history if decoded(own)["head"]["archived"] else live).append(decoded(doc))
     head = facts["head"]
+    for document in (*live, *history, head):
+        if "legacy" in document:
+            document["legacy"] = {**document["legacy"], "runId": run_id}
     sums = totals.of(map(_line, history))
     computed = totals.of(map(_line, live), sums)
     spent = computed.get(head["currency"], {}).get("booked", money.ZERO)
@@ -311,6 +314,7 @@ def _exported(client_id: ObjectId, rows: Sequence[tuple[Any, ...]], as_of: datet
         "createdAt": head["createdAt"],
         "updatedAt": head["updatedAt"],
         "schemaVersion": 1,
+        **({"legacy": head["legacy"]} if "legacy" in head else {}),
     }
     client = Client(client_id, booking, live, history, exported=True)
     client.seats = [(s["serviceSessionId"], seat_of(s, client_id)) for s in client.sessions if s.get("seat")]

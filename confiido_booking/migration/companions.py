@@ -49,6 +49,8 @@ class Companions:
         identifier, _, user, own, email, name, doc = row
         coercions = self.reading.coercions
         facts = decoded(doc)
+        if "whole" in facts:
+            return self._brought(facts["whole"])
         user_key = coercions.object_id(user) if user else None
         kept = dict(facts.get("unmapped") or {})
         currency = _quiet(lambda: coercions.currency(facts.get("currency"))) or self.reading.options.currency
@@ -71,6 +73,10 @@ class Companions:
             "updatedAt": created,
             "legacy": {"runId": self.run.id, "source": self.reading.source.name, **({"fields": kept} if kept else {})},
         }
+
+    def _brought(self, document: Document) -> Document:
+        """What ``export`` wrote, but for the run that brings it."""
+        return document | ({"legacy": {**document["legacy"], "runId": self.run.id}} if "legacy" in document else {})
 
     def _offers(self, given: Any, currency: str, kept: Document) -> list[Document]:
         """What can be sold; the first of a kind and length stands, what cannot be read is kept aside."""
@@ -124,6 +130,8 @@ class Companions:
     def _user(self, *row: Any, statistics: bool) -> Document:
         identifier, _, own, email, name, created, doc = row
         facts = decoded(doc)
+        if "whole" in facts:
+            return self._brought(facts["whole"])
         born = _EPOCH + timedelta(milliseconds=created) if created is not None else _birth(ObjectId(identifier))
         named = (
             ("userId", number(own)),

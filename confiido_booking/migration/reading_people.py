@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from confiido_booking.migration import eras
 from confiido_booking.migration.coercions import Coercions, Refusal, same_email
 from confiido_booking.migration.intake import NOT_UNDERSTOOD, Intake, Reading, lenient_moment, ms, refusal_of
 from confiido_booking.migration.options import derived_id
@@ -50,7 +51,7 @@ class PeopleReading:
                 email=same_email(email) if email else None,
                 name=_name(facts, coercions),
                 created=ms(lenient_moment(coercions, facts.get("createdAt"))),
-                doc=encoded(storable(facts)),
+                doc=encoded(storable(_whole(record) or facts)),
             )
 
     def _experts(self, table: Table) -> None:
@@ -69,7 +70,7 @@ class PeopleReading:
                 number=coercions.text(facts.get("number")) or (account[0] if account else None),
                 email=same_email(email) if email else None,
                 name=_name(facts, coercions) or (account[2] if account else None),
-                doc=encoded(storable({**facts, "unmapped": _unmapped(record, table)})),
+                doc=encoded(storable(_whole(record) or {**facts, "unmapped": _unmapped(record, table)})),
             )
 
     def _people(self, table: Table) -> Iterator[tuple[Raw, Raw]]:
@@ -124,6 +125,13 @@ class PeopleReading:
                     ),
                 )
         coercions.counts.clear()
+
+
+def _whole(record: Raw) -> Raw | None:
+    """What ``export`` wrote is taken as it stands."""
+    if eras.EXPORTED not in record:
+        return None
+    return {"whole": {name: value for name, value in record.items() if name != eras.EXPORTED}}
 
 
 def _name(facts: Mapping[str, Any], coercions: Coercions) -> str | None:

@@ -54,6 +54,7 @@ def test_apply_verify_status_export_and_rollback_end_with_zero(
         called("apply", "--source", dump, "--target", uri, "--as-of", WHEN, "--yes"),
         called("status", "--target", uri),
         called("export", str(tmp_path / "rows.ndjson"), "--target", uri),
+        called("export", str(tmp_path / "folder"), "--target", uri),
         called("rollback", "--target", uri, "--yes"),
     ]
     with MongoClient[dict[str, object]](uri) as client:
@@ -62,9 +63,11 @@ def test_apply_verify_status_export_and_rollback_end_with_zero(
         client.drop_database(database.name)
 
     shown = capsys.readouterr().out
-    assert (codes, left) == ([0] * 6, 0)
+    assert (codes, left) == ([0] * 7, 0)
     assert "Verified: nothing is missing" in shown
     assert "Nothing was to do" in shown
+    assert (tmp_path / "folder" / "bookings.ndjson").read_text() == (tmp_path / "rows.ndjson").read_text()
+    assert {file.stem for file in (tmp_path / "folder").iterdir()} == {"bookings", "users", "experts"}
 
 
 @pytest.mark.parametrize(
