@@ -34,7 +34,8 @@ class Authenticator:
         self._audience, self._issuer = settings.jwt_audience, settings.jwt_issuer
 
     async def actor(self, authorization: str | None) -> Actor:
-        """Raises NotAuthenticated for no or a bad token, Unavailable where the published keys cannot be read."""
+        """Raises Unavailable where the published keys cannot be read, else NotAuthenticated: ``not_authenticated``
+        without a token, ``token_expired``, ``invalid_token``."""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise NotAuthenticated()
@@ -42,8 +43,12 @@ class Authenticator:
             return _actor(await self._claims(token.strip()))
         except PyJWKClientConnectionError as error:
             raise Unavailable("The identity provider does not answer", code="identity_unavailable") from error
+        except jwt.ExpiredSignatureError:
+            raise NotAuthenticated(code="token_expired") from None
+        except NotAuthenticated:
+            raise NotAuthenticated(code="invalid_token") from None
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
-            raise NotAuthenticated() from None
+            raise NotAuthenticated(code="invalid_token") from None
 
     async def _claims(self, token: str) -> dict[str, Any]:
         algorithm = jwt.get_unverified_header(token).get("alg")
