@@ -32,6 +32,7 @@ from confiido_booking.migration.live import OldBookings
 from confiido_booking.payments.service import Payments
 
 BATCH = 500
+_HEALED = ["session", "event"]
 _RECENT = timedelta(hours=2)
 
 
@@ -152,11 +153,11 @@ class Chores:
         """Half-done commands of the last hours: claims nothing stands on, service sessions that lag behind."""
         now = self.context.clock()
         window = {"$gte": now - _RECENT, "$lte": now - YOUNG}
-        recent = {"busy": {"$elemMatch": {"owner": "session", "claimedAt": window}}}
+        recent = {"busy": {"$elemMatch": {"owner": {"$in": _HEALED}, "claimedAt": window}}}
         healed = 0
         async for calendar in self.context.store.walk("calendars", recent):
             for busy in calendar["busy"]:
-                if busy["owner"] == "session" and now - _RECENT <= busy["claimedAt"] <= now - YOUNG:
+                if busy["owner"] in _HEALED and now - _RECENT <= busy["claimedAt"] <= now - YOUNG:
                     healed += await self.context.healing.heal(busy, calendar["_id"], now)
         report = await Doctor(self.context, self.ledger).repair(since=now - _RECENT)
         return healed + report.repaired

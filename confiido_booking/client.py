@@ -49,6 +49,7 @@ from confiido_booking.reviews.models import INDEXES as REVIEW_INDEXES
 from confiido_booking.reviews.service import Reviews
 from confiido_booking.settings import Settings
 from confiido_booking.times import Clock, utc_now
+from confiido_booking.workshops.service import Workshops
 
 MODELS: list[Any] = [Booking, ServiceSession, Calendar, Expert, Service, User]
 OTHER_INDEXES = {
@@ -81,6 +82,7 @@ class Confiido:
     bookings: Bookings
     invoices: Invoices
     catalog: Catalog
+    workshops: Workshops
     ledger: Ledger
     payments: Payments
     reviews: Reviews
@@ -163,6 +165,7 @@ class Confiido:
         known = Providers(settings)
         ledger = Ledger(context, known if providers is None else providers)
         invoices = Invoices(context, ledger)
+        catalog = Catalog(store, settings, clock, experts)
         events = EventLog(store, clock)
         deliveries = Deliveries(store, settings, clock, events)
         payments = Payments(context, ledger, known)
@@ -175,7 +178,8 @@ class Confiido:
             calendar=calendar,
             bookings=Bookings(context, ledger),
             invoices=invoices,
-            catalog=Catalog(store, settings, clock, experts),
+            catalog=catalog,
+            workshops=Workshops(context, catalog),
             ledger=ledger,
             reviews=Reviews(context),
             events=events,

@@ -28,11 +28,14 @@ from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document
 from confiido_booking.ledger import examining
 from confiido_booking.ledger.service import Ledger
+from confiido_booking.workshops.examining import KINDS as EVENT_KINDS
+from confiido_booking.workshops.examining import EventExaminer
 
 BATCH = 200
 _REPAIRED_IN = (
     "merge",
     "calendar_missing",
+    *EVENT_KINDS,
     "orphaned_claim",
     "drift",
     "orphaned_service_session",
@@ -136,6 +139,7 @@ class Doctor:
         store, seen = self.context.store, _Round(self.context.clock())
         if since is None:
             seen.calendars = {calendar["_id"]: calendar async for calendar in store.walk("calendars", {})}
+        events = EventExaminer(self.context, seen.add, seen.now)
         async for booking in store.walk("bookings", {"updatedAt": {"$gte": since}, **CURRENT} if since else CURRENT):
             seen.bookings += 1
             seen.sessions += len(booking["sessions"])
@@ -145,15 +149,18 @@ class Doctor:
             self._check_overlaps(seen, booking)
             await self._check_claims(seen, booking)
             await self._check_service_sessions(seen, booking)
+            await events.seats_of(booking)
             self._complain(seen, examining.of_sessions(booking["sessions"]))
             if since is None:
                 await self._check_archive(seen, booking)
                 seen.openings += examining.unopened(self.ledger, booking)
+        await events.events(since)
         if since is None:
             async for left in checks.unfinished(store, seen.now):
                 self._check_merge(seen, left)
             for calendar in seen.calendars.values():
                 await self._check_calendar(seen, calendar)
+                await events.claims(calendar)
             await self._check_orphans(seen)
             await self._check_experts(seen)
             async for complaint in examining.of_entries(self.ledger):
@@ -273,11 +280,12 @@ class Doctor:
 
     async def _check_calendar(self, seen: _Round, calendar: Document) -> None:
         """L3: no two claims overlap, and on each a session stands."""
-        busy = [entry for entry in calendar["busy"] if entry["owner"] == "session"]
-        for one, other in pairwise(sorted(busy, key=lambda entry: entry["from"])):
-            if other["from"] < one["until"] and other["sessionId"] != one["sessionId"]:
+        claimed = [entry for entry in calendar["busy"] if entry["owner"] != "block"]
+        for one, other in pairwise(sorted(claimed, key=lambda entry: entry["from"])):
+            if other["from"] < one["until"] and other["serviceSessionId"] != one["serviceSessionId"]:
                 sentence = f"The claims {one['claimId']} and {other['claimId']} overlap"
                 seen.add("expert_overlap", calendar["_id"], sentence)
+        busy = [entry for entry in claimed if entry["owner"] == "session"]
         bookings = await self._by_client([entry["clientId"] for entry in busy])
         orphans = []
         for entry in busy:

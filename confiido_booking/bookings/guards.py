@@ -5,7 +5,7 @@ raises its version and recomputes the totals from the array it produces. What a 
 as a ``$literal``: a note that says ``$price`` stays a note.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -239,14 +239,14 @@ def recorded(session_id: ObjectId, command: Command) -> dict[str, Expression]:
 TOLD = ("status", "paymentStatus", "version", "expertId", "startsAt", "endsAt")  # what an event says of its session
 
 
-def push(session: Mapping[str, Any], client: Mapping[str, Any], command: Command) -> Pipeline:
-    """Add a session and what is newly known of the client. The first session gives the booking its currency."""
-    sessions = {"$concatArrays": ["$sessions", [{"$literal": session}]]}
+def push(new: Sequence[Mapping[str, Any]], client: Mapping[str, Any], command: Command) -> Pipeline:
+    """Add sessions and what is newly known of the client. The first session gives the booking its currency."""
+    sessions = {"$concatArrays": ["$sessions", [{"$literal": session} for session in new]]}
     known = {name: {"$literal": value} for name, value in client.items()}
-    currency = {"$ifNull": ["$currency", {"$literal": session["currency"]}]}
+    currency = {"$ifNull": ["$currency", {"$literal": new[0]["currency"]}]}
     return [
         {"$set": {"sessions": sessions, "currency": currency, **known, **stamped(command.now)}},
-        {"$set": recorded(session["sessionId"], command)},
+        *({"$set": recorded(session["sessionId"], command)} for session in new),
         *totals.stages(),
     ]
 

@@ -14,7 +14,7 @@ from confiido_booking.bookings.guards import Command
 from confiido_booking.bookings.rules import EXPIRED_REASON, is_lapsed
 from confiido_booking.bookings.statuses import ACTIVE
 from confiido_booking.bookings.unconverted import SHOWN
-from confiido_booking.calendar import claims
+from confiido_booking.calendar import claims, events, seats
 from confiido_booking.database.store import Document, Duplicate, Store
 from confiido_booking.events import outbox
 
@@ -80,7 +80,9 @@ class Healing:
         """
         if "serviceSessionId" in session:
             await claims.project(self.store, session, client_id)
-        if "claimId" in session and "expertId" in session:
+        if session.get("seat"):
+            await seats.release(self.store, session["serviceSessionId"], session["claimId"], session["updatedTime"])
+        elif "claimId" in session and "expertId" in session:
             await claims.release(self.store, session["expertId"], session["claimId"])
 
     async def fence(self, client_id: ObjectId, claim_id: ObjectId, now: datetime) -> bool:
@@ -98,6 +100,8 @@ class Healing:
 
     async def heal(self, busy: Document, expert_id: ObjectId, now: datetime) -> bool:
         """PROTOCOL's HEAL of one calendar entry; whether its minutes were freed."""
+        if busy["owner"] == "event":
+            return await events.heal(self.store, busy, expert_id, is_old=busy["claimedAt"] <= now - YOUNG)
         if busy["owner"] != "session":
             return False
         client_id, claim_id = busy["clientId"], busy["claimId"]
@@ -118,6 +122,34 @@ class Healing:
         if busy["claimedAt"] > now - YOUNG:
             return False
         return await self.abandon(busy, expert_id, now)
+
+    async def heal_seat(self, event_id: ObjectId, seat: Document, now: datetime) -> bool:
+        """PROTOCOL's HEAL of one place; whether nothing stands on it any more, and nothing ever will."""
+        client_id, claim_id = seat["clientId"], seat["claimId"]
+        columns = dict.fromkeys(("sessions", *merging.READ), 1)
+        booking = await self.store.find_one("read claim's booking", "bookings", guards.of_client(client_id), columns)
+        if booking is not None and "mergedInto" in booking:
+            heir = await merging.finish(self.store, booking)
+            await merging.rename(self.store, client_id, heir)
+            return await self.heal_seat(event_id, {**seat, "clientId": heir}, now)
+        sessions: list[Document] = (booking or {}).get("sessions", [])
+        standing = next((session for session in sessions if session.get("claimId") == claim_id), None)
+        if standing is not None and booking is not None:
+            if is_lapsed(standing, now):
+                return await self.expire(booking["_id"], standing["sessionId"], now) is not None
+            if standing["status"] == "cancelled":
+                await self.drop(standing, client_id)
+                return True
+            return False
+        if "claimedAt" in seat and seat["claimedAt"] > now - YOUNG:
+            return False
+        kept = await self.store.find_one("read archive", "booking_archive", {"_id": seat["sessionId"]})
+        if kept is not None and kept["session"]["status"] != "cancelled":
+            return False
+        if kept is None and not await self.fence(client_id, claim_id, now):
+            return False
+        await seats.release(self.store, event_id, claim_id, now)
+        return True
 
     async def abandon(self, claim: Document, expert_id: ObjectId, now: datetime) -> bool:
         """HEAL from step 2 on: fence the claim, settle its service session, free the minutes. False = it stands.

@@ -121,20 +121,26 @@ async def undo(context: Context, booking_id: ObjectId, session_id: ObjectId, com
     if isinstance(found, Change):
         return found
     session = found.session
-    if session["endsAt"] <= command.now or "claimId" not in session:
+    if session["endsAt"] <= command.now or "claimId" not in session or session.get("seat"):
         in_the_way = guards.overlapping(session["startsAt"], session["endsAt"], other_than=session["sessionId"])
-        plan = Plan(
-            to=SessionStatus.CONFIRMED,
-            guard={"version": session["version"]},
-            beside={"sessions": {"$not": in_the_way}},
-            grows=True,
-        )
+        beside: dict[str, Any] = {"sessions": {"$not": in_the_way}}
+        if session.get("seat"):
+            await _check_event(context, session)
+            beside["abandonedClaims"] = {"$ne": session["claimId"]}  # its event was cancelled since that look
+        plan = Plan(to=SessionStatus.CONFIRMED, guard={"version": session["version"]}, beside=beside, grows=True)
         return await transition(context, booking_id, session["sessionId"], command, view, plan)
 
     async def planned(found: Found) -> Plan:
         return Plan(to=SessionStatus.CONFIRMED, grows=True)
 
     return await place(context, booking_id, session["sessionId"], command, view, planned)
+
+
+async def _check_event(context: Context, session: Document) -> None:
+    """A seat is kept while its event is: an undone session stands on it again."""
+    event = {"_id": session["serviceSessionId"], "seats.claimId": session["claimId"]}
+    if not await context.store.find_one("read event", "service_sessions", event, {"_id": 1}):
+        raise Conflict("The event was cancelled", code="event_canceled")
 
 
 async def _own(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command) -> Found | Change:

@@ -1,5 +1,6 @@
 """A new session into its client's document: BOOK 2b of PROTOCOL.md, and what an earlier try of it left."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,29 +21,37 @@ async def push(context: Context, session: Document, client: ClientRef, command: 
     A full document first sheds what is finished; a client who has none yet gets one; documents of an old system are
     converted to it; that of a client who was merged with another gives way to the other's.
     """
+    return await push_all(context, [session], client, command, view)
+
+
+async def push_all(
+    context: Context, sessions: Sequence[Document], client: ClientRef, command: Command, view: View
+) -> Document | None:
+    """:func:`push` of several sessions in one update: all of them or none. They do not overlap each other."""
     if context.old.known:
         await context.old.convert(client.client_id)
-    document = await _push_once(context, session, client, command, view)
+    keep, weight = sessions[0]["sessionId"], sum(map(guards.weight, sessions))
+    document = await _push_once(context, sessions, client, command, view)
     if document is not None:
         return document
     heir = await merging.heir_of(context.store, client.client_id)
     if heir is not None:
-        return await push(context, session, ClientRef(client_id=heir), command, view)
-    if not await _ensure_booking(context, client.client_id, command.now) and "claimId" in session:
-        await context.healing.expire_own(client.client_id, session["startsAt"], session["endsAt"], command.now)
+        return await push_all(context, sessions, ClientRef(client_id=heir), command, view)
+    if not await _ensure_booking(context, client.client_id, command.now, guards.MOST_EVENTS * len(sessions)):
+        for session in sessions:
+            if "claimId" in session:
+                await context.healing.expire_own(client.client_id, session["startsAt"], session["endsAt"], command.now)
     # Once more in any case: where there was no document, a rival may have made it since.
-    document = await _push_once(context, session, client, command, view)
+    document = await _push_once(context, sessions, client, command, view)
     if document is not None:
         return document
-    if await Archive(context.store).make_room(
-        client.client_id, guards.weight(session), now=command.now, keep=session["sessionId"]
-    ):
-        return await _push_once(context, session, client, command, view)
+    if await Archive(context.store).make_room(client.client_id, weight, now=command.now, keep=keep):
+        return await _push_once(context, sessions, client, command, view)
     return None
 
 
 async def _push_once(
-    context: Context, session: Document, client: ClientRef, command: Command, view: View
+    context: Context, sessions: Sequence[Document], client: ClientRef, command: Command, view: View
 ) -> Document | None:
     known = {
         name: value
@@ -57,22 +66,24 @@ async def _push_once(
         **guards.of_client(client.client_id),
         **guards.OPEN,
         "sessions.requestKey": {"$ne": command.key},
-        **outbox.room_for_events(guards.MOST_EVENTS),
-        **guards.room_for(guards.weight(session)),
+        **outbox.room_for_events(guards.MOST_EVENTS * len(sessions)),
+        **guards.room_for(sum(map(guards.weight, sessions))),
     }
-    if "claimId" in session:
-        guard["abandonedClaims"] = {"$ne": session["claimId"]}
-        guard["sessions"] = {"$not": guards.overlapping(session["startsAt"], session["endsAt"])}
+    placed = [session for session in sessions if "claimId" in session]
+    if placed:
+        guard["abandonedClaims"] = {"$nin": [session["claimId"] for session in placed]}
+        in_the_way = [guards.overlapping(session["startsAt"], session["endsAt"]) for session in placed]
+        guard["$nor"] = [{"sessions": overlap} for overlap in in_the_way]
     return await context.store.find_and_update(
         "push",
         "bookings",
         guard,
-        guards.push(session, known, command),
-        projection=projection(view, session["sessionId"]),
+        guards.push(sessions, known, command),
+        projection=projection(view if len(sessions) == 1 else View.WHOLE, sessions[0]["sessionId"]),
     )
 
 
-async def _ensure_booking(context: Context, client_id: ObjectId, now: datetime) -> bool:
+async def _ensure_booking(context: Context, client_id: ObjectId, now: datetime, events: int) -> bool:
     """Make the client's empty document; whether there was none (L1: a duplicate means there is one).
 
     One whose outbox is full is relieved of it.
@@ -81,7 +92,7 @@ async def _ensure_booking(context: Context, client_id: ObjectId, now: datetime) 
         "read booking", "bookings", guards.of_client(client_id), dict.fromkeys(outbox.FIELDS, 1)
     )
     if there is not None:
-        if outbox.is_full(there, guards.MOST_EVENTS):
+        if outbox.is_full(there, events):
             await outbox.deliver(context.store, "bookings", there)
         return False
     if context.old.known is not False and await context.old.convert(client_id):

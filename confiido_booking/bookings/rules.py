@@ -123,6 +123,9 @@ def is_own(session: Raw, actor: Actor, client_id: ObjectId) -> bool:
     return True
 
 
+_MOVES = frozenset({"reschedule", "request-reschedule", "respond-reschedule"})
+
+
 def why_not(action: str, session: Raw, actor: Actor, now: datetime) -> BookingError | None:
     """Why this actor may not do that to this session now; None = they may.
 
@@ -144,6 +147,9 @@ def why_not(action: str, session: Raw, actor: Actor, now: datetime) -> BookingEr
     if action == "invoice" and session.get("invoiceIds"):
         sentence = "This session stands on an invoice already"
         return TransitionRefused("invoiced", status, sentence, "already_invoiced")
+    if session.get("seat") and action in _MOVES:
+        sentence = "A place in an event moves with the event"
+        return TransitionRefused("rescheduled", status, sentence, "moves_with_event")
     starts_at = session.get("startsAt")
     if action == "accept":
         return _why_not_accepted(session, now)

@@ -7,13 +7,14 @@ nothing stands on heals it (``bookings/healing.py``). ``claimId`` is random and 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from bson import ObjectId
 from pymongo import UpdateOne
 
 from confiido_booking.bookings import totals
 from confiido_booking.bookings.statuses import SERVICE_SESSION_STATUS
+from confiido_booking.calendar import seats
 from confiido_booking.database.store import Document, Duplicate, Store
 from confiido_booking.times import MAX_DURATION
 
@@ -21,6 +22,22 @@ CLOCK_SLACK = timedelta(minutes=10)  # a claimer whose clock is so far ahead sti
 _LONGEST = timedelta(minutes=MAX_DURATION)
 _WIDEST_BUFFER = timedelta(days=1)
 CANCELED_REV = 2**31 - 1  # the rev of a fence: nothing that sleeps can write over it
+
+
+class Minutes(Protocol):
+    """Minutes of an expert that a service session wants, buffers included."""
+
+    @property
+    def expert_id(self) -> ObjectId: ...
+
+    @property
+    def from_(self) -> datetime: ...
+
+    @property
+    def until(self) -> datetime: ...
+
+    @property
+    def service_session_id(self) -> ObjectId: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +93,21 @@ def _claiming(wanted: Claim, ignoring: ObjectId | None = None) -> tuple[Document
     overlap: dict[str, Any] = {"from": {"$lt": wanted.until}, "until": {"$gt": wanted.from_}}
     if ignoring is not None:
         overlap["claimId"] = {"$ne": ignoring}
-    long_ago = {"$literal": wanted.claimed_at - CLOCK_SLACK}
-    is_needed = {"$or": [{"$gt": ["$$b.until", long_ago]}, {"$gt": ["$$b.claimedAt", long_ago]}]}
-    current = {"$filter": {"input": "$busy", "as": "b", "cond": is_needed}}
+    entries = [still_needed(wanted.claimed_at), [{"$literal": wanted.entry()}]]
     return (
         {"_id": wanted.expert_id, "busy": {"$not": {"$elemMatch": overlap}}},
-        [{"$set": {"busy": {"$concatArrays": [current, [{"$literal": wanted.entry()}]]}}}],
+        [{"$set": {"busy": {"$concatArrays": entries}}}],
     )
 
 
-async def in_the_way(store: Store, wanted: Claim, *, ignoring: ObjectId | None = None) -> list[Document]:
+def still_needed(now: datetime) -> dict[str, Any]:
+    """As an expression: the entries of a calendar without those that ended long ago."""
+    long_ago = {"$literal": now - CLOCK_SLACK}
+    is_needed = {"$or": [{"$gt": ["$$b.until", long_ago]}, {"$gt": ["$$b.claimedAt", long_ago]}]}
+    return {"$filter": {"input": "$busy", "as": "b", "cond": is_needed}}
+
+
+async def in_the_way(store: Store, wanted: Minutes, *, ignoring: ObjectId | None = None) -> list[Document]:
     """The entries of the calendar that overlap these minutes."""
     calendar = await store.find_one("read calendar", "calendars", {"_id": wanted.expert_id}, {"busy": 1})
     return [
@@ -95,7 +117,7 @@ async def in_the_way(store: Store, wanted: Claim, *, ignoring: ObjectId | None =
     ]
 
 
-async def held_in_the_past(store: Store, wanted: Claim) -> bool:
+async def held_in_the_past(store: Store, wanted: Minutes) -> bool:
     """L3 where the calendar has forgotten: whether another service session of the expert had these past minutes.
 
     Asked after the claim: what came at the same time is still in the calendar, what is older is found here.
@@ -151,17 +173,17 @@ def service_session(session: Mapping[str, Any], client_id: ObjectId) -> Document
         copied = {name: session[name] for name in _COPIED if name in session}
         return {"visibility": "seat", "eventId": session["serviceSessionId"], **copied, "listing": listing}
     state = SERVICE_SESSION_STATUS[session["status"]]
-    seats = []
+    taken = []
     if state in ("scheduled", "completed"):
-        seats = [{"claimId": session["claimId"], "clientId": client_id, "sessionId": session["sessionId"]}]
+        taken = [{"claimId": session["claimId"], "clientId": client_id, "sessionId": session["sessionId"]}]
     return {
         "sessionType": "individual",
         "visibility": "private",
         **{name: session[name] for name in _COPIED if name in session},
         **{name: minutes for name in _BUFFERS if (minutes := (session.get("policy") or {}).get(name))},
         "maxParticipants": 1,
-        "currentParticipants": len(seats),
-        "seats": seats,
+        "currentParticipants": len(taken),
+        "seats": taken,
         "status": state,
         "listing": listing,
     }
@@ -205,6 +227,8 @@ async def project(store: Store, session: Mapping[str, Any], client_id: ObjectId)
     """PROTOCOL's S(x, n): write the service session of ``session`` unless somebody newer has."""
     written = {**service_session(session, client_id), "rev": session["version"]}
     await _write(store, entry_id(session), session["version"], {"$set": written})
+    if session.get("seat"):
+        await seats.settle(store, session)
 
 
 async def rewrite(store: Store, session: Mapping[str, Any], client_id: ObjectId) -> None:

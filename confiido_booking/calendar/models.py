@@ -11,6 +11,8 @@ from confiido_booking.database.documents import STORED, Embedded, Instant
 from confiido_booking.ids import Id
 from confiido_booking.money import ZERO, Money
 
+PUBLIC = {"visibility": "public"}  # what many can share: workshops, classes of a course
+
 
 class ServiceSessionStatus(StrEnum):
     DRAFT = "draft"
@@ -26,6 +28,10 @@ class Seat(Embedded):
     claim_id: Id
     client_id: Id
     session_id: Id
+    order_id: Id | None = None
+    claimed_at: Instant | None = None
+    held_until: Instant | None = None  # an unpaid one's; it counts until somebody has made sure that it lapsed
+    conflict: bool | None = None  # a move of the event made it clash with another session of the client
 
 
 class Listing(Embedded):
@@ -46,14 +52,16 @@ class Listing(Embedded):
 
 
 class ServiceSession(Document):
-    """The event at a time. Authoritative for time; ``rev`` is the version of the session that wrote it."""
+    """The event at a time. Authoritative for time; ``rev`` is the version of the session that wrote it, or, of a public
+    one, counts its own changes."""
 
     model_config = STORED
 
     expert_id: Id | None = None
     service_id: Id | None = None
+    service_version: int | None = None
     session_type: str = "individual"  # individual | workshop | course_session
-    visibility: str = "private"
+    visibility: str = "private"  # private | public | seat: an entry of a session in a public one (decision 0027)
     title: str | None = None
     starts_at: Instant | None = None
     ends_at: Instant | None = None
@@ -66,6 +74,7 @@ class ServiceSession(Document):
     current_participants: int = 0
     seats: list[Seat] = Field(default_factory=list)
     rev: int = 1
+    claim_id: Id | None = None  # a public one's, in its expert's calendar
     sequence_number: int | None = None
     status: ServiceSessionStatus = ServiceSessionStatus.DRAFT
     room: dict[str, Any] | None = None
@@ -79,6 +88,10 @@ class ServiceSession(Document):
             IndexModel([("listing.clientId", ASCENDING), ("startsAt", DESCENDING)], name="client"),
             IndexModel([("listing.status", ASCENDING), ("startsAt", DESCENDING)], name="status"),
             IndexModel([("startsAt", DESCENDING)], name="starts"),
+            IndexModel(
+                [("serviceId", ASCENDING), ("startsAt", ASCENDING)], name="service", partialFilterExpression=PUBLIC
+            ),
+            IndexModel([("startsAt", ASCENDING)], name="public", partialFilterExpression=PUBLIC),
             IndexModel([("listing.sessionId", ASCENDING)], name="session"),
             IndexModel([("listing.status", ASCENDING), ("listing.timeoutAt", ASCENDING)], name="pending"),
         ]

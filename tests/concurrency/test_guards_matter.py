@@ -135,7 +135,7 @@ class Guard:
 
 GUARDS = {
     "the claim's overlap": Guard("claim", "busy", "nothing", two_clients_book_one_time, "L3"),
-    "the push's overlap": Guard("push", "sessions", "nothing", a_client_books_two_experts, "L4"),
+    "the push's overlap": Guard("push", "$nor", "nothing", a_client_books_two_experts, "L4"),
     "the push's fence": Guard(
         "push", "abandonedClaims", "an empty booking", a_sleeper_pushes_onto_a_healed_claim, "L3"
     ),

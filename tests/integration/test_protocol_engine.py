@@ -135,7 +135,7 @@ async def test_a_push_and_a_fence_of_one_claim_never_both_succeed(confiido: Conf
         guard = {"clientId": client.id, "abandonedClaims": {"$ne": late["claimId"]}}
         pushed, fenced = await asyncio.gather(
             confiido.store.find_and_update(
-                "push", "bookings", guard, guards.push(late, {}, Command(action="book", actor=client, now=MONDAY))
+                "push", "bookings", guard, guards.push([late], {}, Command(action="book", actor=client, now=MONDAY))
             ),
             healing.fence(client.id or ObjectId(), late["claimId"], MONDAY),
         )

@@ -16,6 +16,7 @@ from bson import Decimal128
 
 from confiido_booking import Confiido
 from tests.builders import an_admin
+from tests.laws.seats import seats_at_any_moment, seats_at_rest
 
 Raw = Mapping[str, Any]
 
@@ -59,9 +60,9 @@ async def broken_laws(confiido: Confiido, *, settled: bool = True) -> list[str]:
     found = await asyncio.gather(*(confiido.store.collection(name).find().to_list() for name in names))
     raw = dict(zip(names, found, strict=True))
     now = confiido.clock()
-    broken = [*_at_any_moment(raw, now)]
+    broken = [*_at_any_moment(raw, now), *seats_at_any_moment(raw, now)]
     if settled:
-        broken += _at_rest(raw, now)
+        broken += [*_at_rest(raw, now), *seats_at_rest(raw, now)]
         page = await confiido.bookings.list(actor=an_admin(), limit=1)
         sessions = sum(len(booking["sessions"]) for booking in raw["bookings"])
         archived = _archived(raw)
@@ -107,13 +108,14 @@ def _at_any_moment(raw: Mapping[str, list[Any]], now: datetime) -> Iterator[str]
         for session in booking["sessions"]:
             if _is_active(session, now) and session["claimId"] in booking["abandonedClaims"]:
                 yield f"{_name(session)} stands on an abandoned claim"
-    sessions = [session for booking in raw["bookings"] for session in booking["sessions"]]
+    sessions = [s for booking in raw["bookings"] for s in booking["sessions"] if not s.get("seat")]
     for one, other in combinations([s for s in sessions if _is_active(s, now) and s["endsAt"] > now], 2):
         if one["expertId"] == other["expertId"] and _meet(_minutes(one), _minutes(other)):
             yield f"L3 an expert's sessions {_name(one)} and {_name(other)} overlap"
     finished = {s["serviceSessionId"] for s in sessions if s["status"] in ("completed", "no-show")}
     finished |= {copy["session"]["serviceSessionId"] for copy in raw["booking_archive"]}
-    events = [e for e in raw["service_sessions"] if e["status"] == "scheduled" and e["_id"] not in finished]
+    live = [e for e in raw["service_sessions"] if e.get("status") in ("scheduled", "in_progress")]
+    events = [e for e in live if e["visibility"] == "public" or e["_id"] not in finished]
     for one, other in combinations([event for event in events if event["endsAt"] > now], 2):
         if (
             one["expertId"] == other["expertId"]
@@ -121,6 +123,8 @@ def _at_any_moment(raw: Mapping[str, list[Any]], now: datetime) -> Iterator[str]
         ):
             yield f"L3 the service sessions {one['_id']} and {other['_id']} overlap"
     for event in raw["service_sessions"]:
+        if event["visibility"] == "seat":
+            continue
         if not event["currentParticipants"] == len(event["seats"]) <= event["maxParticipants"]:
             yield f"L5 {event['_id']} counts {event['currentParticipants']} of {len(event['seats'])} seats"
 
@@ -179,7 +183,7 @@ def _life(session: Raw) -> Iterator[str]:
 
 def _at_rest(raw: Mapping[str, list[Any]], now: datetime) -> Iterator[str]:
     """L3 and L8: session, claim and service session agree, and nothing is left of what was given up."""
-    events = {event["_id"]: event for event in raw["service_sessions"]}
+    events = {event["_id"]: event for event in raw["service_sessions"] if event["visibility"] == "private"}
     claims = {
         claim["claimId"]: (calendar["_id"], claim)
         for calendar in raw["calendars"]
@@ -189,6 +193,8 @@ def _at_rest(raw: Mapping[str, list[Any]], now: datetime) -> Iterator[str]:
     standing, known = set(), {copy["session"]["serviceSessionId"] for copy in _archived(raw)}
     for booking in raw["bookings"]:
         for session in booking["sessions"]:
+            if session.get("seat"):
+                continue
             known.add(session["serviceSessionId"])
             if session["status"] in UNPLACED and "claimId" in session:
                 yield f"L3 {_name(session)} has a claim"
@@ -213,7 +219,7 @@ def _at_rest(raw: Mapping[str, list[Any]], now: datetime) -> Iterator[str]:
                 yield f"{_name(session)} is listed as {event['listing']['status']} in version {event['rev']}"
             elif event["status"] == "scheduled" and event["seats"][0]["claimId"] != session["claimId"]:
                 yield f"L3 {_name(session)} has another claim in its service session"
-    for copy in _archived(raw):
+    for copy in (copy for copy in _archived(raw) if not copy["session"].get("seat")):
         event, session = events.get(copy["session"]["serviceSessionId"]), copy["session"]
         if event is None or event["status"] != EVENT_STATUS[session["status"]]:
             yield f"L3 {_name(session)} is archived, its service session says otherwise"
