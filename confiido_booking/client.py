@@ -45,6 +45,7 @@ from confiido_booking.payments.events import COLLECTION as PROVIDER_EVENTS
 from confiido_booking.payments.events import INDEXES as PROVIDER_EVENT_INDEXES
 from confiido_booking.payments.providers import Providers
 from confiido_booking.payments.service import Payments
+from confiido_booking.reports.service import Reports
 from confiido_booking.reviews.models import INDEXES as REVIEW_INDEXES
 from confiido_booking.reviews.service import Reviews
 from confiido_booking.settings import Settings
@@ -88,6 +89,7 @@ class Confiido:
     reviews: Reviews
     events: EventLog
     webhooks: Webhooks
+    reports: Reports
     idempotency: IdempotencyKeys
     doctor: Doctor
     chores: Chores
@@ -169,6 +171,7 @@ class Confiido:
         events = EventLog(store, clock)
         deliveries = Deliveries(store, settings, clock, events)
         payments = Payments(context, ledger, known)
+        bookings = Bookings(context, ledger)
         return cls(
             store=store,
             settings=settings,
@@ -176,7 +179,7 @@ class Confiido:
             experts=experts,
             customers=Customers(context),
             calendar=calendar,
-            bookings=Bookings(context, ledger),
+            bookings=bookings,
             invoices=invoices,
             catalog=catalog,
             workshops=Workshops(context, catalog),
@@ -184,6 +187,7 @@ class Confiido:
             reviews=Reviews(context),
             events=events,
             webhooks=Webhooks(store, settings, clock),
+            reports=Reports(bookings),
             idempotency=IdempotencyKeys(store, clock),
             doctor=Doctor(context, ledger),
             chores=Chores(context, Archive(store), invoices, ledger, events, deliveries, old, payments),

@@ -158,6 +158,23 @@ async def everything(context: Context, actor: Actor, wanted: InvoiceFilter) -> l
     return [Statement(whole[each.invoice.id], each.balance) for each in found if each.invoice.id in whole]
 
 
+async def totals_of(context: Context, actor: Actor, wanted: InvoiceFilter) -> dict[str, dict[str, Decimal]]:
+    """The sums of all that the filter finds, as a page of them has."""
+    return sums(await _found(context, actor, wanted))
+
+
+async def overdue_among(context: Context, sessions: Sequence[ObjectId]) -> set[ObjectId]:
+    """Those of these sessions that stand on an issued invoice whose due date has passed."""
+    day = today(context)
+    passed = {"status": Stored.ISSUED.value, "dueDate": {"$lt": datetime(day.year, day.month, day.day, tzinfo=UTC)}}
+    late: set[ObjectId] = set()
+    for begin in range(0, len(sessions), _BATCH):
+        query = {**passed, "lines.sessionId": {"$in": list(sessions[begin : begin + _BATCH])}}
+        for invoice in await context.store.find("read overdue", "invoices", query, {"lines.sessionId": 1}):
+            late.update(line["sessionId"] for line in invoice["lines"] if "sessionId" in line)
+    return late.intersection(sessions)
+
+
 async def _found(context: Context, actor: Actor, wanted: InvoiceFilter) -> list[Statement]:
     """What the filter finds, each with no more of it than its balance needs: states are derived, not stored."""
     query = _query(actor, wanted)

@@ -17,8 +17,8 @@ SALES_WORDS = ("request", "quoted", "draft", "booked", "paid", "invoiced", "comp
 
 _AS_THEY_ARE = {"cancelled": "cancelled", "draft": "draft", "requested": "request", "quoted": "quoted"}
 _STORED = {word: status for status, word in _AS_THEY_ARE.items()}
-_SETTLED = ("paid", "not_required")
-_SALES_SPELLINGS = {"requested": "request", "confirmed": "booked", "pending": "booked"}
+SETTLED = ("paid", "not_required")
+_SALES_SPELLINGS = {"requested": "request", "confirmed": "booked", "pending": "booked", "pending-payment": "booked"}
 
 
 def sales_spelled(word: str) -> str:
@@ -31,11 +31,20 @@ def sales_spelled(word: str) -> str:
 def sales_word(session: Mapping[str, Any], now: datetime) -> str:
     """The word for a session as the store keeps it."""
     status = rules.status_now(session, now)
+    return word_of(status, is_paid=is_paid(session), is_invoiced=bool(session.get("invoiceIds")))
+
+
+def is_paid(session: Mapping[str, Any]) -> bool:
+    """Seed 1.7's ``paid``: nothing is left to pay, or nothing ever was."""
+    return session.get("paymentStatus") in SETTLED
+
+
+def word_of(status: str, *, is_paid: bool, is_invoiced: bool) -> str:
     if status in _AS_THEY_ARE:
         return _AS_THEY_ARE[status]
-    if session.get("invoiceIds"):
+    if is_invoiced:
         return "invoiced"
-    if session.get("paymentStatus") in _SETTLED:
+    if is_paid:
         return "paid"
     return status if status in FINISHED else "booked"
 
@@ -44,14 +53,13 @@ def in_sales_word(word: str, now: datetime) -> dict[str, Any]:
     """The condition on listing entries that :func:`sales_word` answers with ``word``."""
     if word in _STORED:
         return in_status(_STORED[word], now)
-    if word == "invoiced":
-        return {"listing.invoiced": True}
-    open_money = {"listing.invoiced": {"$ne": True}, "listing.paymentStatus": {"$nin": list(_SETTLED)}}
+    open_money = {"listing.invoiced": {"$ne": True}, "listing.paymentStatus": {"$nin": list(SETTLED)}}
     if word in ("completed", "no-show"):
         return {"listing.status": word, **open_money}
     live = in_status(SessionStatus.PENDING, now)
     if word == "booked":
         return {"$or": [live, {"listing.status": "confirmed"}], **open_money}
-    placed = {"listing.status": {"$in": ["confirmed", "completed", "no-show"]}}
-    settled = {"listing.invoiced": {"$ne": True}, "listing.paymentStatus": {"$in": list(_SETTLED)}}
-    return {"$or": [live, placed], **settled}
+    placed = {"$or": [live, {"listing.status": {"$in": ["confirmed", "completed", "no-show"]}}]}
+    if word == "invoiced":
+        return {**placed, "listing.invoiced": True}
+    return {**placed, "listing.invoiced": {"$ne": True}, "listing.paymentStatus": {"$in": list(SETTLED)}}

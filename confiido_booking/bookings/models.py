@@ -240,7 +240,7 @@ class Session(Embedded):
         return self.status == SessionStatus.PENDING and self.timeout_at is not None and self.timeout_at <= now
 
     @property
-    def quote(self) -> Quote | None:
+    def current_quote(self) -> Quote | None:
         """The one in force: each replaces the one before it."""
         return self.quotes[-1] if self.quotes else None
 

@@ -102,7 +102,7 @@ async def quote_new(
     check_texts(asked)
     command = Command(action="quote", actor=actor, now=now, key=key or fresh_key())
     try:
-        particulars = _own_time(asked.particulars, actor)
+        particulars = replace(asked.particulars, expert=own_time(asked.particulars.expert, actor))
         await _check_acquainted(context, asked.client, actor)
         fields = await learned(context, particulars, {}, actor, asked.client.client_id, now)
         offered = _offered(terms, {"currency": context.settings.currency} | fields, command)
@@ -121,15 +121,18 @@ async def quote_new(
     return await add(context, session, asked.client, command, view)
 
 
-def _own_time(given: Particulars, actor: Actor) -> Particulars:
-    """An expert offers the own time, named or not. Who it is was learned by ``experts.identify``."""
+def own_time(expert: str | ObjectId | None, actor: Actor) -> str | ObjectId | None:
+    """Whose time an actor may offer: an expert only the own, named or not.
+
+    Who an expert is was learned by ``experts.identify``. Raises NotAllowed.
+    """
     if actor.role is not Role.EXPERT:
-        return given
+        return expert
     if actor.expert_id is None:
         raise NotAllowed("Only experts and administrators can make an offer")
-    if given.expert not in (None, actor.expert_id, str(actor.expert_id), actor.id, str(actor.id), actor.user_id):
+    if expert not in (None, actor.expert_id, str(actor.expert_id), actor.id, str(actor.id), actor.user_id):
         raise NotAllowed("You can offer only your own time")
-    return replace(given, expert=actor.expert_id)
+    return actor.expert_id
 
 
 async def _check_acquainted(context: Context, client: ClientRef, actor: Actor) -> None:
@@ -218,7 +221,8 @@ async def _completed(context: Context, found: Found, command: Command, given: Pa
     """What is newly said of an existing session."""
     if given == Particulars():
         return {}
-    given = _own_time(given, command.actor) if given.expert is not None else given
+    if given.expert is not None:
+        given = replace(given, expert=own_time(given.expert, command.actor))
     client_id = found.document["clientId"]
     return await learned(context, given, found.session, command.actor, client_id, command.now)
 

@@ -93,7 +93,7 @@ async def list_sessions(
     """
     check_page(page, limit)
     now = context.clock()
-    query = await _query(context, actor, wanted, now)
+    query = await query_of(context, actor, wanted, now)
     if query is None:
         return SessionPage(page=page, limit=limit)
     name = _SORTS.get(wanted.sort.removeprefix("-"))
@@ -152,7 +152,7 @@ def check_page(page: int, limit: int) -> None:
         raise _invalid("limit", f"must be from 1 to {MAX_LIMIT}")
 
 
-async def _query(context: Context, actor: Actor, wanted: SessionFilter, now: datetime) -> Document | None:
+async def query_of(context: Context, actor: Actor, wanted: SessionFilter, now: datetime) -> Document | None:
     """The filter on listing entries; None = nothing can match."""
     query: Document = {}
     conditions: list[Mapping[str, Any]] = list(wanted.conditions)

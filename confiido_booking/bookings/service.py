@@ -345,12 +345,13 @@ class Bookings(Workflow):
         await old.show(actor=actor, client_id=wanted.client_id, expert_id=wanted.expert_id)
         return await reading.list_sessions(context, actor, wanted, page=page, limit=limit, cursor=cursor)
 
-    async def stats(self, *, actor: Actor) -> Stats:
-        """Counts and money over all sessions within reach; of everybody's many, as they were up to 30 s ago."""
+    async def stats(self, *, actor: Actor, filters: SessionFilter | None = None) -> Stats:
+        """Counts and money of the sessions within reach; of everybody's many, as they were up to 30 s ago."""
         actor = await self.context.experts.identify(actor)
         if self.context.old.known:
-            await self.context.old.show(actor=actor, client_id=None, expert_id=None)
-        return await stats(self.context, actor)
+            wanted = filters or SessionFilter()
+            await self.context.old.show(actor=actor, client_id=wanted.client_id, expert_id=wanted.expert_id)
+        return await stats(self.context, actor, filters)
 
     async def lapsed(self, sessions: Sequence[tuple[ObjectId, ObjectId]], *, actor: Actor) -> Sequence[Change]:
         """Of these (booking, session) pairs, those of the actor's whose hold has lapsed or that were cancelled by it.

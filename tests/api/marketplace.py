@@ -7,6 +7,7 @@ that whoever sees too much is found out.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -74,7 +75,8 @@ async def raw(confiido: Confiido) -> Raw:
 
 
 async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pending") -> Marketplace:
-    """``state`` is of Ada's session with Grace in three hours: pending, lapsed, or one of :data:`STEPS`."""
+    """``state`` is of Ada's session with Grace in three hours: pending, lapsed, asked for, quoted, or one of
+    :data:`STEPS`."""
     noon = clock() + timedelta(hours=3)
     later = noon + timedelta(hours=2)
     always = [{"dayOfWeek": day, "startTime": "00:00", "endTime": "24:00"} for day in range(7)]
@@ -84,7 +86,9 @@ async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pendi
     ada, bo, admin = a_client(), a_client(email="bo@example.org", name="Bo"), an_admin()
     mentor = an_expert(grace)
     block = await confiido.calendar.block(mentor, later + timedelta(days=1), later + timedelta(days=2), "Away")
-    booked = await _book(confiido, ada, grace, noon)
+    booked = await (_ask if state in ("asked", "quoted") else _book)(confiido, ada, grace, noon)
+    if state == "quoted":
+        await confiido.bookings.quote(booked.booking_id, booked.session_id, actor=mentor, amount=Decimal(25))
     booking, session = booked.document["_id"], booked.session_id
     with_ken = (await _book(confiido, ada, ken, later)).session_id
     with_bo = await _book(confiido, bo, ken, noon)
@@ -152,6 +156,12 @@ async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pendi
 async def _book(confiido: Confiido, client: Actor, expert: Expert, starts_at: datetime) -> Change:
     return await confiido.bookings.book(
         actor=client, expert=expert.id or "", session_type="video", duration=30, starts_at=starts_at
+    )
+
+
+async def _ask(confiido: Confiido, client: Actor, expert: Expert, starts_at: datetime) -> Change:
+    return await confiido.bookings.request(
+        actor=client, expert=expert.id, session_type="video", duration=30, starts_at=starts_at
     )
 
 
@@ -246,5 +256,5 @@ def _expert_of(session: Mapping[str, Any]) -> str:
 
 def _claims(begins: Raw) -> Iterator[str]:
     for booking in begins["bookings"]:
-        yield from (str(session["claimId"]) for session in booking["sessions"])
+        yield from (str(session["claimId"]) for session in booking["sessions"] if "claimId" in session)
         yield from (str(claim) for claim in booking["abandonedClaims"])

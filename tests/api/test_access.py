@@ -27,6 +27,9 @@ HOURS = {
 PROFILE = {"name": "Lin", "sessionTypes": [{"sessionType": "video", "duration": 30, "price": 20, "currency": "INR"}]}
 BOOKED = {"expertId": "{grace}", "sessionType": "video", "duration": 30, **WHEN}
 BLOCK = {"startsAt": "2026-03-11T09:00:00Z", "endsAt": "2026-03-11T12:00:00Z"}
+SALES = "/api/sessions/{sessionId}"
+ASKED = {"expertId": "{grace}", **WHEN}
+OFFERED = {"expertId": "{grace}", "sessionType": "video", "duration": 30, "amount": 20}
 OF_SESSION = "/api/bookings/{bookingId}/sessions/{sessionId}"
 INVOICE = "/api/invoices/{invoice}"
 STANDALONE = {
@@ -128,7 +131,24 @@ ROWS = [
     ),
     # Sessions
     Row("GET /api/sessions", ANYBODY),
-    Row("GET /api/sessions/{id}", (200, 404, 200, 404, 200, 200), path="/api/sessions/{sessionId}"),
+    Row("GET /api/sessions/{id}", (200, 404, 200, 404, 200, 200), path=SALES),
+    Row("GET /api/sessions/{id}.ics", (200, 404, 200, 404, 200, 200), path=f"{SALES}.ics"),
+    Row("GET /api/sessions/overview", (403, 403, 200, 200, 200, 200)),
+    Row("POST /api/sessions/request", (201, 201, 403, 403, 422, 422), ASKED),
+    Row("POST /api/sessions/request", (201, 403, 403, 403, 201, 201), ASKED | {"clientId": "{ada}"}),
+    Row("POST /api/sessions/quote", (403, 403, 201, 403, 201, 403), OFFERED | {"clientEmail": "new@example.org"}),
+    Row("POST /api/sessions/quote", (403, 403, 201, 403, 201, 403), OFFERED | {"clientId": "{ada}"}),
+    Row("POST /api/sessions/quote", (403, 403, 404, 403, 201, 403), OFFERED | {"clientId": "{bo}"}),
+    Row("POST /api/sessions/quote", (403, 403, 200, 404, 200, 403), SESSION | {"amount": 20}, state="asked"),
+    Row("POST /api/sessions/booking", (403, 403, 403, 403, 201, 201), BOOKED | {"clientId": "{ada}"}),
+    Row("PUT /api/sessions/{id}/book", (403, 404, 403, 404, 200, 403), {}, f"{SALES}/book", "asked"),
+    Row("PUT /api/sessions/{id}/book", (403, 404, 403, 404, 200, 403), {}, f"{SALES}/book", "quoted"),
+    Row("PUT /api/sessions/{id}/accept", (200, 404, 403, 404, 403, 403), {}, f"{SALES}/accept", "quoted"),
+    Row("PUT /api/sessions/{id}/decline", (403, 404, 200, 404, 200, 403), {}, f"{SALES}/decline", "asked"),
+    Row("PUT /api/sessions/{id}/decline", (200, 404, 403, 404, 200, 403), {}, f"{SALES}/decline", "quoted"),
+    Row("PUT /api/sessions/{id}/cancel", (200, 404, 200, 404, 200, 403), {}, f"{SALES}/cancel", "confirmed"),
+    Row("PUT /api/sessions/{id}/complete", (403, 404, 200, 404, 200, 200), {}, f"{SALES}/complete", "confirmed"),
+    Row("PUT /api/sessions/{id}/reschedule", (403, 404, 200, 404, 200, 403), WHEN, f"{SALES}/reschedule"),
     # Payments
     Row("PUT /api/sessions/{id}/paid", (403, 404, 403, 404, 200, 200), {"amount": 5}, "/api/sessions/{sessionId}/paid"),
     Row(

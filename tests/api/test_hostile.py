@@ -34,6 +34,7 @@ OPERATORS: list[Any] = [
 ]
 WRONG_TYPES: list[Any] = [[], [MARK], {}, {MARK: MARK}, True, 1.5, -1, 2**63 - 1]
 TEXTS: list[Any] = [f"\0{MARK}", f"\ud800{MARK}", MARK * 262_144]
+SALES = "/api/sessions/{sessionId}"
 BOOKING, SESSION = "/api/bookings/{bookingId}", "/api/bookings/{bookingId}/sessions/{sessionId}"
 WRITES: list[tuple[str, str, dict[str, Any]]] = [
     (
@@ -52,6 +53,32 @@ WRITES: list[tuple[str, str, dict[str, Any]]] = [
             "clientId": "{ada}",
         },
     ),
+    (
+        "POST", "/api/sessions/request",
+        {
+            "expertId": "{grace}", "sessionType": "video", "duration": 30, "scheduledDate": "2026-03-10",
+            "startTime": "12:30", "timezone": "Asia/Kolkata", "location": "l", "notes": "n", "source": "s",
+            "referralSource": "r", "clientId": "{ada}", "clientEmail": "a@example.org", "clientName": "A",
+            "clientPhone": "+91", "serviceId": "{nobody}",
+        },
+    ),
+    (
+        "POST", "/api/sessions/quote",
+        {
+            "clientId": "{ada}", "expertId": "{grace}", "sessionType": "video", "duration": 30, "amount": 20,
+            "startsAt": "2026-03-10T09:00:00Z", "currency": "INR", "expiresAt": "2026-03-09T09:00:00Z", "text": "t",
+            "addOns": [{"name": "a", "price": 5, "minutes": 5}], "notes": "n", "source": "s",
+        },
+    ),
+    (
+        "POST", "/api/sessions/booking",
+        {
+            "clientId": "{ada}", "expertId": "{grace}", "sessionType": "video", "duration": 30, "price": 20,
+            "startsAt": "2026-03-10T09:00:00Z", "currency": "INR", "force": True, "reason": "r", "source": "s",
+        },
+    ),
+    ("PUT", f"{SALES}/cancel", {"reason": "r"}),
+    ("PUT", f"{SALES}/reschedule", {"startsAt": "2026-03-10T09:00:00Z", "reason": "r"}),
     ("PUT", f"{BOOKING}/confirm", {"sessionId": "{sessionId}"}),
     ("PUT", f"{BOOKING}/cancel", {"sessionId": "{sessionId}", "reason": "r"}),
     ("PUT", f"{BOOKING}/undo", {"sessionId": "{sessionId}", "reason": "r"}),
@@ -104,6 +131,8 @@ PATHS = (
     ("GET", "/api/bookings/{bookingId}/sessions/{0}"),
     ("GET", "/api/bookings/mentor/{0}"),
     ("GET", "/api/sessions/{0}"),
+    ("GET", "/api/sessions/{0}.ics"),
+    ("PUT", "/api/sessions/{0}/accept"),
     ("GET", "/api/availability/userid/{0}/slots/2026-03-03"),
     ("GET", "/api/availability/userid/{number}/slots/{0}"),
     ("GET", "/api/availability/userid/{number}/consecutive-slots/2026-03-03/{0}"),
@@ -182,17 +211,27 @@ async def test_no_field_takes_what_is_not_its_own(
     assert await raw(confiido) == market.begins
 
 
+LISTS_THAT_MAY_BE_EMPTY = {
+    *("timeouts", "sessionIds", "timeSlots", "hours", "expertise", "tiers", "sessionTypes", "addOns"),
+}
+
+
 def fits(place: tuple[str | int, ...], value: Any) -> bool:
     """What a field may well be given, however odd."""
     name = place[-1]
     return (
-        (name in ("timeouts", "sessionIds", "timeSlots", "hours", "expertise", "tiers", "sessionTypes") and value == [])
+        (name in LISTS_THAT_MAY_BE_EMPTY and value == [])
         or (name in ("dateRange", "cancellationPolicy") and isinstance(value, dict))  # unknown names are passed over
         or (name == "customFields" and isinstance(value, dict) and "$" not in str(value))
         or (name == "expertise" and value == [MARK])
         or (name in ("isActive", "isAvailable", "force") and value is True)
         or (place[0] == "customFields" and len(place) == 2 and isinstance(value, bool | int | float))
-        or (name == "price" and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15)
+        or (
+            name in ("price", "amount")
+            and isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and 0 <= value < 1e15
+        )
         or (name in ("hoursBefore", "refundPercent", "clientUntilHoursBefore") and value == 1.5)
     )
 

@@ -142,8 +142,12 @@ async def test_a_quote_is_its_amount_and_its_add_ons(confiido: Confiido, ada: Ac
     change = await offered(confiido, ada, grace, add_ons=add_ons, text="As we said")
 
     session = change.session
-    assert session.quote is not None
-    assert (session.status, session.quote_amount, session.quote.total) == ("quoted", Decimal("37.50"), Decimal("37.50"))
+    assert session.current_quote is not None
+    assert (session.status, session.quote_amount, session.current_quote.total) == (
+        "quoted",
+        Decimal("37.50"),
+        Decimal("37.50"),
+    )
     assert (session.price, session.duration, session.quoted_at) == (0, 30, MONDAY)
     assert [each.minutes for each in session.add_ons] == [0, 15]
     assert session.history[-1].actor.role == "expert"
@@ -173,8 +177,8 @@ async def test_an_offer_is_made_to_somebody_who_did_not_ask(confiido: Confiido, 
 
     session = change.session
     assert (session.status, session.expert_id, session.quote_amount) == ("quoted", grace.id, 30)
-    assert session.quote is not None
-    assert [entry.quote_id for entry in session.history] == [session.quote.quote_id]
+    assert session.current_quote is not None
+    assert [entry.quote_id for entry in session.history] == [session.current_quote.quote_id]
     await check_laws(confiido)
 
 
