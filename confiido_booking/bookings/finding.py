@@ -60,9 +60,17 @@ def _visible(document: Document | None, actor: Actor) -> Document:
 
 
 async def find_session(
-    context: Context, session_id: ObjectId, actor: Actor, *, booking_id: ObjectId | None = None
+    context: Context,
+    session_id: ObjectId,
+    actor: Actor,
+    *,
+    booking_id: ObjectId | None = None,
+    only_read: bool = False,
 ) -> Change:
-    """One session, current, archived or not converted yet, by its ``sessionId`` or its old ``_id``.
+    """One session, current or archived, by its ``sessionId`` or its old ``_id``.
+
+    One of an old system's document is converted first, for whoever asks is about to change it or what stands on it;
+    ``only_read``: it is shown as it would be.
 
     Raises:
         NotFound: ``session_not_found``, also where it is not theirs to see (L10).
@@ -77,7 +85,10 @@ async def find_session(
             assert led.shown is not None
             if not rules.is_own(session, actor, led.client_id):
                 raise
-            return Change(led.shown.document | {"sessions": [session]}, session["sessionId"])
+            if only_read:
+                return Change(led.shown.document | {"sessions": [session]}, session["sessionId"])
+            await context.old.convert(led.client_id)
+            return await _find_session(context, session["sessionId"], actor, booking_id=None)
         return await _find_session(context, led.session_id or session_id, actor, booking_id=led.booking_id)
 
 

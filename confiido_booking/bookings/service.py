@@ -321,7 +321,7 @@ class Bookings(Workflow):
     async def find_session(self, session_id: ObjectId, *, actor: Actor, booking_id: ObjectId | None = None) -> Change:
         """One session, current or archived. Raises NotFound ``session_not_found``."""
         actor = await self.context.experts.identify(actor)
-        return await finding.find_session(self.context, session_id, actor, booking_id=booking_id)
+        return await finding.find_session(self.context, session_id, actor, booking_id=booking_id, only_read=True)
 
     @within_deadline
     async def list(

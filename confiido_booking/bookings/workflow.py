@@ -49,9 +49,10 @@ def on_old_too[**P](command: Callable[P, Awaitable[Change]]) -> Callable[P, Coro
             if refusal.code not in ("booking_not_found", "session_not_found"):
                 raise
             given = its.bind(*args, **kwargs)
-            settled = await given.arguments["self"].settled(
-                *(given.arguments[name] for name in ("booking_id", "session_id", "actor"))
-            )
+            booking_id, session_id, actor = (given.arguments[name] for name in ("booking_id", "session_id", "actor"))
+            context: Context = given.arguments["self"].context
+            actor = await context.experts.identify(actor)
+            settled = await finding.settled(context, booking_id, session_id, actor)
             if settled is None:
                 raise
         given.arguments["booking_id"], given.arguments["session_id"] = settled
@@ -281,13 +282,6 @@ class Workflow:
         return await quoting.book_requested(
             self.context, booking_id, session_id, command, view, particulars, price=price
         )
-
-    async def settled(
-        self, booking_id: ObjectId, session_id: ObjectId, actor: Actor
-    ) -> tuple[ObjectId, ObjectId] | None:
-        """Where ids of an old system lead once their client's documents are converted; None = nowhere else."""
-        actor = await self.context.experts.identify(actor)
-        return await finding.settled(self.context, booking_id, session_id, actor)
 
     async def command(
         self, action: str, actor: Actor, key: str | None, if_version: int | None, reason: str | None = None

@@ -437,13 +437,13 @@ class Ledger:
     async def cancellation(self, session_id: ObjectId, *, actor: Actor) -> Terms:
         """What a cancellation by this actor would give back now; the same rule as cancelling itself."""
         actor = await self.context.experts.identify(actor)
-        found = await finding.find_session(self.context, session_id, actor)
+        found = await finding.find_session(self.context, session_id, actor, only_read=True)
         return cancelling.terms(found.raw_session, actor, self.context.clock())
 
     async def of_session(self, session_id: ObjectId, *, actor: Actor) -> list[Entry]:
         """The entries of a session, the first first. Its client, admin, service."""
         actor = await self.context.experts.identify(actor)
-        found = await finding.find_session(self.context, session_id, actor)
+        found = await finding.find_session(self.context, session_id, actor, only_read=True)
         if actor.role is Role.EXPERT:
             raise NotAllowed("Not authorized to see the payments of this session")
         id_ = found.session_id

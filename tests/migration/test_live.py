@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from bson import Decimal128, ObjectId
 
-from confiido_booking import Actor, Confiido, NotFound
+from confiido_booking import Actor, Confiido, Expert, NotFound
 from confiido_booking.bookings.models import CURRENT, OLD
 from confiido_booking.bookings.reading import SessionFilter
+from confiido_booking.bookings.service import Bookings
+from confiido_booking.bookings.unconverted import NoneUnconverted
 from confiido_booking.bookings.views import Change
 from confiido_booking.errors import Conflict, SlotTaken
 from tests.builders import Clock, a_client, an_admin, an_expert, make_expert
@@ -163,6 +166,23 @@ async def test_a_command_converts_the_client_it_touches_and_nobody_else(
     await confiido.store.collection("bookings").delete_many(OLD)
     await confiido.old.show_all()
     await check_laws(confiido)
+
+
+async def test_money_received_and_an_invoice_convert_the_client_too(confiido: Confiido) -> None:
+    unpaid = flat(scheduledDate="2026-03-10", status="confirmed", paymentStatus="pending")
+    await put(confiido, unpaid, flat(clientId=ObjectId()))
+
+    shown = await confiido.ledger.cancellation(unpaid["_id"], actor=ADA)
+    before = await old_left(confiido)
+    paid = await confiido.ledger.paid(unpaid["_id"], actor=an_admin())
+    later = flat(scheduledDate="2025-10-01")
+    await put(confiido, later)
+    invoice = await confiido.invoices.of_sessions(actor=an_admin(), session_ids=[later["_id"]])
+
+    assert (shown is not None, before) == (True, 2)
+    assert paid.change.session.payment_status == "paid"
+    assert invoice.invoice.session_ids == [later["_id"]]
+    assert await old_left(confiido) == 1
 
 
 async def test_a_pending_flat_document_is_confirmed_by_its_ids(confiido: Confiido) -> None:
@@ -335,33 +355,41 @@ async def test_a_conversion_that_dies_anywhere_is_ended_by_the_next_command(conf
 
 
 async def test_where_there_are_none_nothing_costs_more(confiido: Confiido, clock: Clock) -> None:
+    """The same calls, step by step, as where nobody looks for any."""
     expert = await make_expert(confiido)
+    nobody_looks = replace(confiido.bookings, context=replace(confiido.bookings.context, old=NoneUnconverted()))
+
+    with_them = await _steps_of_a_day(confiido, confiido.bookings, expert, clock, day=1)
+    without = await _steps_of_a_day(confiido, nobody_looks, expert, clock, day=2)
+
+    assert with_them == without
+    assert len(with_them) > 20
+
+
+async def _steps_of_a_day(
+    confiido: Confiido, bookings: Bookings, expert: Expert, clock: Clock, *, day: int
+) -> list[str]:
+    """A first booking, another, a get by each name, a list, its figures, a confirmation, a cancellation."""
+    client, steps = a_client(), list[str]()
+
+    async def note(step: str) -> None:
+        steps.append(step)
+
     assert expert.id is not None
-    client, store, bookings = a_client(), confiido.store, confiido.bookings
-    counts: list[int] = []
-
-    async def counted[T](call: Awaitable[T]) -> T:
-        before = store.commands
-        result = await call
-        counts.append(store.commands - before)
-        return result
-
-    for hours in (24, 25):
-        change = await counted(
-            bookings.book(
-                actor=client,
-                expert=str(expert.id),
-                session_type="video",
-                duration=30,
-                starts_at=clock.now + timedelta(hours=hours),
-            )
+    confiido.store.hook = note
+    for hour in (1, 2):
+        change = await bookings.book(
+            actor=client,
+            expert=expert.id,
+            session_type="video",
+            duration=30,
+            starts_at=clock.now + timedelta(days=day, hours=hour),
         )
-    await counted(bookings.get(change.booking_id, actor=client))
-    await counted(bookings.find_session(change.session_id, actor=client))
-    await counted(bookings.list(actor=client))
-    await counted(bookings.stats(actor=client))
-    await counted(bookings.confirm(change.booking_id, change.session_id, actor=an_admin()))
-    await counted(bookings.cancel(change.booking_id, change.session_id, actor=client))
-
-    # as many as where nobody looks for any (tests/integration/test_command_counts.py); 7: the client's first document
-    assert counts == [7, 4, 1, 2, 4, 1, 2, 3]
+    await bookings.get(change.booking_id, actor=client)
+    await bookings.find_session(change.session_id, actor=client)
+    await bookings.list(actor=client)
+    await bookings.stats(actor=client)
+    await bookings.confirm(change.booking_id, change.session_id, actor=an_admin())
+    await bookings.cancel(change.booking_id, change.session_id, actor=client)
+    confiido.store.hook = None
+    return sorted(steps)
