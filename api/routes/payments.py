@@ -1,20 +1,20 @@
 """Paying by a provider (FRONTEND 2.14), and all that the ledger holds for an admin."""
 
-from decimal import Decimal
 from typing import Annotated, Literal
 
 from fastapi import Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 
-from api.door import Asking, Writing, router
+from api.door import Asking, Caller, Writing, router
 from api.envelope import Answer, success
+from api.routes.invoices import Number
 from api.routes.queries import moment, word
+from api.routes.session_payments import PaymentView, entry
 from api.schemas import READS, SHOWN, WRITES, Asked, Pagination, Succeeded, refusals
 from confiido_booking import money
-from confiido_booking.database.documents import Instant, to_mongo
 from confiido_booking.errors import FieldError, Invalid
 from confiido_booking.ids import Id
-from confiido_booking.ledger.models import Allocation, DisputeState, Entry, EntryKind, EntryState, Place, Target
+from confiido_booking.ledger.models import Entry, EntryState, Place
 from confiido_booking.money import Money
 from confiido_booking.payments.listing import PaymentFilter
 from confiido_booking.payments.provider import ProviderName
@@ -24,14 +24,6 @@ api = router("Payments", "/api/payments")
 administration = router("Administration", "/api/admin/payments")
 
 
-def _exact(value: object) -> object:
-    """A JSON number; a text that looks like one is none."""
-    if isinstance(value, bool) or not isinstance(value, Decimal | int):
-        raise ValueError("must be a number")
-    return value
-
-
-Number = Annotated[Decimal, BeforeValidator(_exact), WithJsonSchema({"type": "number"})]
 Word = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -69,33 +61,10 @@ class RazorpayReturned(Asked):
     razorpay_signature: Word = Field(alias="razorpay_signature")
 
 
-class PaymentView(BaseModel):
-    """An entry of the ledger. `unplaced`: how much of it is on no session and no invoice."""
+class LedgerEntry(PaymentView):
+    """`unplaced`: how much of it is on no session and no invoice, and has not gone back."""
 
-    model_config = SHOWN
-
-    id: Id = Field(alias="_id")
-    payment_id: Id
-    kind: EntryKind
-    state: EntryState
-    provider: str
-    provider_order_id: str | None = None
-    provider_payment_id: str | None = None
-    provider_refund_id: str | None = None
-    method: str | None = None
-    reference: str | None = None
-    reason: str | None = None
-    amount: Money
-    currency: str
-    client_id: Id | None = None
-    booking_id: Id | None = None
-    target: Target | None = None
-    allocations: list[Allocation]
     unplaced: Money | None = None
-    refers: Id | None = None
-    dispute: DisputeState | None = None
-    created_at: Instant
-    paid_at: Instant | None = None
 
 
 class OpenedPayment(BaseModel):
@@ -128,7 +97,7 @@ class VerifiedPayment(BaseModel):
 
 
 class PaymentList(BaseModel):
-    payments: list[PaymentView]
+    payments: list[LedgerEntry]
     pagination: Pagination
 
 
@@ -166,7 +135,7 @@ async def open_payment(writer: Writing, asked: PaymentAsked) -> Answer:
     """Over all that is outstanding. While it is open the same one is answered again."""
     to, named = asked.target()
     opened = await writer.confiido.payments.open(actor=writer.actor, provider=asked.provider, to=to, id=named)
-    data = {"payment": shown_payment(opened.entry), "checkout": dict(opened.checkout.fields)}
+    data = {"payment": entry(writer, opened.entry), "checkout": dict(opened.checkout.fields)}
     return success(data, "Payment opened", status=201)
 
 
@@ -198,14 +167,14 @@ async def create_razorpay_order(writer: Writing, asked: RazorpayOrderAsked) -> A
 )
 async def verify_razorpay_payment(writer: Writing, returned: RazorpayReturned) -> Answer:
     """The session is paid and confirmed by it. Its webhook says the same; one payment counts once."""
-    entry = await writer.confiido.payments.verify(
+    verified = await writer.confiido.payments.verify(
         actor=writer.actor, provider=ProviderName.RAZORPAY, returned=returned.model_dump()
     )
     return success(
         {
             "order_id": returned.razorpay_order_id,
             "payment_id": returned.razorpay_payment_id,
-            "transaction_id": entry.id,
+            "transaction_id": verified.id,
             "verified": True,
         }
     )
@@ -226,15 +195,10 @@ async def list_payments(asking: Asking, query: Annotated[PaymentQuery, Query()])
     counts: dict[str, object] = {"page": page.page, "limit": page.limit, "total": page.total, "pages": page.pages}
     if page.next_cursor is not None:
         counts["nextCursor"] = page.next_cursor
-    return success({"payments": [shown_payment(entry) for entry in page.entries], "pagination": counts})
+    return success({"payments": [_with_unplaced(asking, each) for each in page.entries], "pagination": counts})
 
 
-_SHOWN = {field.alias or name for name, field in PaymentView.model_fields.items()}
-
-
-def shown_payment(entry: Entry) -> dict[str, object]:
-    """An entry without what the ledger keeps for itself."""
-    wire = {name: value for name, value in to_mongo(entry).items() if name in _SHOWN}
-    unplaced = sum((part.amount for part in entry.allocations if part.to is Place.UNPLACED), money.ZERO)
-    back = sum((part.amount for part in entry.returned), money.ZERO)
-    return wire | {"paymentId": entry.id} | ({"unplaced": unplaced - back} if unplaced > back else {})
+def _with_unplaced(asking: Caller, stored: Entry) -> dict[str, object]:
+    unplaced = sum((part.amount for part in stored.allocations if part.to is Place.UNPLACED), money.ZERO)
+    back = sum((part.amount for part in stored.returned), money.ZERO)
+    return entry(asking, stored) | ({"unplaced": unplaced - back} if unplaced > back else {})
