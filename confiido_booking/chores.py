@@ -60,7 +60,7 @@ class Chores:
             "refunded": await self.ledger.pay_back_due(),
             "shown": await self.old.show_all(),
             "archived": await self.archive_history(),
-            "pruned": await self.prune_fences(),
+            "pruned": await self.prune_fences() + await self.payments.forget(),
             "recorded": await self.events.collect(),
             "delivered": await self.deliveries.run(),
         }
@@ -97,6 +97,7 @@ class Chores:
             if turn % max(1, round(3600 / seconds)) == 0:
                 await self.archive_history()
                 await self.prune_fences()
+                await self.payments.forget()
                 await self.deliveries.prune()
             await asyncio.sleep(seconds)
 

@@ -25,7 +25,7 @@ _LONGEST_WAIT = timedelta(days=1)
 
 INDEXES = [
     IndexModel([("dueAt", ASCENDING)], sparse=True, name="due"),
-    IndexModel([("doneAt", ASCENDING)], name="kept", expireAfterSeconds=int(KEPT.total_seconds())),
+    IndexModel([("doneAt", ASCENDING)], name="done"),
 ]
 
 
@@ -72,6 +72,14 @@ class ProviderEvents:
         while (raw := await self._next_due()) is not None:
             done += await self._work_in(ProviderEvent.model_validate(raw))
         return done
+
+    async def forget(self) -> int:
+        """Remove what was done so long ago that nobody sends it again. How many there were."""
+        old = {"doneAt": {"$lte": self.context.clock() - KEPT}}
+        result = await self.context.store.run(
+            "forget events", lambda: self.context.store.collection(COLLECTION).delete_many(old)
+        )
+        return result.deleted_count
 
     async def _next_due(self) -> Document | None:
         """The event that is longest due, put off before anything is done with it: one that cannot be worked in does not

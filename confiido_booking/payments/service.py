@@ -148,6 +148,10 @@ class Payments:
         """What the worker does: work in the events that are not. How many were."""
         return await self.events.finish()
 
+    async def forget(self) -> int:
+        """What the worker does: remove events that were done long ago. How many there were."""
+        return await self.events.forget()
+
     async def _owed(self, to: Place | None, id: ObjectId, actor: Actor) -> Owed:
         if to is not None:
             return await self.ledger.owed(to, id, actor=actor)

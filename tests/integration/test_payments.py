@@ -481,3 +481,18 @@ async def test_an_event_that_cannot_be_worked_in_does_not_stand_in_the_way(payin
     done = await paying.confiido.payments.finish()
 
     assert done == 1
+
+
+async def test_events_are_forgotten_when_nobody_sends_them_again(paying: Paying) -> None:
+    order = (await paying.open()).checkout.order_id
+    webhook = paying.captured(order)
+    await paying.hears(webhook)
+    paying.clock.advance(days=89)
+    early = await paying.confiido.payments.forget()
+    paying.clock.advance(days=2)
+
+    forgotten = await paying.confiido.payments.forget()
+    await paying.hears(webhook)
+
+    assert (early, forgotten) == (0, 1)
+    assert len(await paying.entries()) == 1
