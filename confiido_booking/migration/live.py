@@ -9,6 +9,7 @@ documents, so that only what has changed is written again.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
@@ -29,6 +30,7 @@ from confiido_booking.settings import Settings
 from confiido_booking.times import Clock
 
 _BATCH = 100
+_FRESH = timedelta(seconds=30)
 _AT_ONCE = 500  # clients that one list makes visible; the worker does the others
 # Found by the index on bookingReference, which no old document has.
 _ANY_OLD = {**OLD, "bookingReference": {"$exists": False}}
@@ -42,8 +44,11 @@ class OldBookings:
     settings: Settings
     clock: Clock
     known: bool | None = None
+    _asked_at: datetime | None = None
+    _shown_all_at: datetime | None = None
 
     async def any(self) -> bool:
+        self._asked_at, self._shown_all_at = self.clock(), None
         found = await self.store.find_one("look for old", "bookings", _ANY_OLD, {"_id": 1})
         self.known = found is not None
         return self.known
@@ -84,6 +89,8 @@ class OldBookings:
         return await convert_client(self.store, self.settings, client_id, now=self.clock())
 
     async def show(self, *, actor: Actor, client_id: ObjectId | None, expert_id: ObjectId | None) -> None:
+        if not self._is_fresh(self._asked_at) and not await self.any():
+            return
         if actor.role is Role.CLIENT:
             client_id = actor.id
         elif actor.role is Role.EXPERT:
@@ -94,8 +101,15 @@ class OldBookings:
         elif expert_id is not None:
             theirs = {"$in": await self._names_of(expert_id)}
             query["$or"] = [{"expertId": theirs}, {"sessions.expertId": theirs}]
+        elif self._is_fresh(self._shown_all_at):
+            return
+        else:
+            self._shown_all_at = self.clock()
         heads = await self.store.find("read old clients", "bookings", query, {"clientId": 1})
         await self._refresh({found for head in heads if (found := _client_id(head))}, at_most=_AT_ONCE)
+
+    def _is_fresh(self, moment: datetime | None) -> bool:
+        return moment is not None and self.clock() - moment < _FRESH
 
     async def _names_of(self, expert_id: ObjectId) -> list[ObjectId | str]:
         """Old documents name an expert by the profile's id or by the account's, sometimes as text."""

@@ -16,9 +16,10 @@ from confiido_booking.bookings.service import Bookings
 from confiido_booking.bookings.unconverted import NoneUnconverted
 from confiido_booking.bookings.views import Change
 from confiido_booking.errors import Conflict, SlotTaken
+from confiido_booking.migration import Runs, open_source, rollback
 from tests.builders import Clock, a_client, an_admin, an_expert, make_expert
 from tests.laws.check import check_laws
-from tests.migration.harness import CLIENT, MemorySource, flat, inner, migrate, nested
+from tests.migration.harness import CLIENT, MemorySource, flat, inner, migrate, nested, verified
 
 ADA = Actor.client(CLIENT, user_id="9062", email="ada@example.org", name="Ada")
 TO_COME = {"scheduledDate": "2026-03-10", "status": "confirmed", "paymentStatus": "paid"}
@@ -288,6 +289,47 @@ async def test_ids_of_old_lead_to_what_was_migrated(confiido: Confiido) -> None:
     assert (found["_id"], change.booking_id) == (booking_id, booking_id)
     session = another["sessions"][0]["sessionId"]
     assert (await confiido.bookings.find_session(session, actor=ADA, booking_id=another["_id"])).session_id == session
+
+
+async def test_what_was_converted_on_touch_can_be_rolled_back(confiido: Confiido, clock: Clock) -> None:
+    originals = [flat(**TO_COME), nested(inner(sessionId=ObjectId()))]
+    await put(confiido, *originals)
+    before = await confiido.store.find("read", "bookings", {}, sort=[("_id", 1)])
+    await confiido.old.convert(CLIENT)
+
+    await rollback(confiido.store, await Runs(confiido.store).named("on-touch"), now=clock.now)
+
+    assert await confiido.store.find("read", "bookings", {}, sort=[("_id", 1)]) == before
+    assert (await confiido.bookings.list(actor=ADA)).total == 2
+
+
+async def test_applying_in_place_later_takes_the_others_and_leaves_who_was_converted(confiido: Confiido) -> None:
+    touched, other = flat(), flat(clientId=ObjectId())
+    await put(confiido, touched, other)
+    await confiido.bookings.patch(touched["_id"], touched["_id"], actor=ADA, changes={"notes": "mine"})
+    uri = confiido.settings.mongodb_uri
+    assert uri is not None
+    source = open_source(uri.get_secret_value(), in_place=True)
+
+    applied = await migrate(confiido, source, in_place=True)
+
+    assert await old_left(confiido) == 0
+    assert (applied.counts["inserted"], len((await current(confiido))["sessions"])) == (1, 1)
+    assert (await current(confiido))["sessions"][0]["notes"] == "mine"
+    assert (await verified(confiido, source, applied)).is_sound
+
+
+async def test_once_all_is_converted_lists_stop_looking(confiido: Confiido, clock: Clock) -> None:
+    await put(confiido, flat())
+    await confiido.bookings.list(actor=ADA)
+    await confiido.old.convert(CLIENT)
+    clock.advance(seconds=31)
+    await confiido.bookings.list(actor=ADA)
+    before = confiido.store.commands
+
+    page = await confiido.bookings.list(actor=ADA)
+
+    assert (page.total, confiido.store.commands - before) == (1, 4)
 
 
 @pytest.mark.parametrize("round_", range(3))
