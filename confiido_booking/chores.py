@@ -28,12 +28,32 @@ from confiido_booking.errors import Conflict, NotFound
 from confiido_booking.events.deliveries import Deliveries
 from confiido_booking.events.log import EventLog
 from confiido_booking.ledger.service import Ledger
+from confiido_booking.messaging.sending import Outgoing
+from confiido_booking.messaging.service import Messages
 from confiido_booking.migration.live import OldBookings
 from confiido_booking.payments.service import Payments
 
 BATCH = 500
 _HEALED = ["session", "event"]
 _RECENT = timedelta(hours=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What others are told of what happened: the log, webhooks, mail. In this order, as each reads the one before."""
+
+    log: EventLog
+    deliveries: Deliveries
+    messages: Messages
+    mail: Outgoing
+
+    async def once(self) -> dict[str, int]:
+        return {
+            "recorded": await self.log.collect(),
+            "delivered": await self.deliveries.run(),
+            "queued": await self.messages.queue(),
+            "mailed": await self.mail.run(),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +64,7 @@ class Chores:
     archive: Archive
     invoices: Invoices
     ledger: Ledger
-    events: EventLog
-    deliveries: Deliveries
+    telling: Telling
     old: OldBookings
     payments: Payments
 
@@ -61,8 +80,7 @@ class Chores:
             "shown": await self.old.show_all(),
             "archived": await self.archive_history(),
             "pruned": await self.prune_fences() + await self.payments.forget(),
-            "recorded": await self.events.collect(),
-            "delivered": await self.deliveries.run(),
+            **await self.telling.once(),
         }
 
     async def forever(self) -> None:
@@ -76,8 +94,7 @@ class Chores:
 
     async def _tell(self) -> None:
         while True:
-            await self.events.collect()
-            await self.deliveries.run()
+            await self.telling.once()
             await asyncio.sleep(self.context.settings.worker_interval_seconds)
 
     async def _tend(self) -> None:
@@ -98,7 +115,7 @@ class Chores:
                 await self.archive_history()
                 await self.prune_fences()
                 await self.payments.forget()
-                await self.deliveries.prune()
+                await self.telling.deliveries.prune()
             await asyncio.sleep(seconds)
 
     async def expire_holds(self) -> int:

@@ -22,7 +22,7 @@ from confiido_booking.calendar.models import Calendar, ServiceSession
 from confiido_booking.calendar.service import Calendars
 from confiido_booking.catalog.models import Service
 from confiido_booking.catalog.service import Catalog
-from confiido_booking.chores import Chores
+from confiido_booking.chores import Chores, Telling
 from confiido_booking.customers.models import User
 from confiido_booking.customers.service import Customers
 from confiido_booking.database.store import Document, Store
@@ -40,6 +40,9 @@ from confiido_booking.ledger.models import COLLECTION as PAYMENTS
 from confiido_booking.ledger.models import INDEXES as PAYMENT_INDEXES
 from confiido_booking.ledger.providers import Provider
 from confiido_booking.ledger.service import Ledger
+from confiido_booking.messaging.sending import Outgoing
+from confiido_booking.messaging.service import COMMUNICATIONS, Messages
+from confiido_booking.messaging.service import INDEXES as MESSAGE_INDEXES
 from confiido_booking.migration.live import OldBookings
 from confiido_booking.payments.events import COLLECTION as PROVIDER_EVENTS
 from confiido_booking.payments.events import INDEXES as PROVIDER_EVENT_INDEXES
@@ -63,6 +66,7 @@ OTHER_INDEXES = {
     "events": EVENT_INDEXES,
     DELIVERIES: DELIVERY_INDEXES,
     PROVIDER_EVENTS: PROVIDER_EVENT_INDEXES,
+    COMMUNICATIONS: MESSAGE_INDEXES,
 }
 DEFAULT_DATABASE = "confiido"
 
@@ -90,6 +94,7 @@ class Confiido:
     events: EventLog
     webhooks: Webhooks
     reports: Reports
+    messages: Messages
     idempotency: IdempotencyKeys
     doctor: Doctor
     chores: Chores
@@ -172,6 +177,8 @@ class Confiido:
         deliveries = Deliveries(store, settings, clock, events)
         payments = Payments(context, ledger, known)
         bookings = Bookings(context, ledger)
+        messages = Messages(context, events)
+        telling = Telling(events, deliveries, messages, Outgoing(context))
         return cls(
             store=store,
             settings=settings,
@@ -188,9 +195,10 @@ class Confiido:
             events=events,
             webhooks=Webhooks(store, settings, clock),
             reports=Reports(bookings),
+            messages=messages,
             idempotency=IdempotencyKeys(store, clock),
             doctor=Doctor(context, ledger),
-            chores=Chores(context, Archive(store), invoices, ledger, events, deliveries, old, payments),
+            chores=Chores(context, Archive(store), invoices, ledger, telling, old, payments),
             old=old,
             payments=payments,
         )

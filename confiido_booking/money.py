@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from confiido_booking.errors import FieldError, Invalid
 
 ZERO = Decimal(0)
+_SYMBOLS = {"INR": "₹", "USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 LIMIT = Decimal(10) ** 12  # 15 digits in all with three decimals: such a number survives any JSON reader
 
 # ISO 4217 as amended to 2024; every currency not named here has two decimals.
@@ -98,6 +99,18 @@ def split(total: Decimal, weights: Sequence[Decimal], currency_code: str) -> lis
     for i in by_remainder[: units - sum(floors)]:
         floors[i] += 1
     return [unit * part for part in floors]
+
+
+def shown(value: Decimal, currency: str) -> str:
+    """``₹1,25,000.50``, ``¥1,200``, ``KWD 1.250``: rupees are grouped as in India."""
+    sign, size = "-" if value < 0 else "", abs(value)
+    figure = f"{size:,.{DECIMALS[currency]}f}"
+    if currency == "INR":
+        whole, _, decimals = f"{size:.2f}".partition(".")
+        head = whole[:-3]
+        groups = [head[max(0, end - 2) : end] for end in range(len(head), 0, -2)][::-1]
+        figure = f"{','.join([*groups, whole[-3:]])}.{decimals}"
+    return f"{sign}{_SYMBOLS[currency]}{figure}" if currency in _SYMBOLS else f"{sign}{currency} {figure}"
 
 
 def number(value: Decimal | Decimal128) -> int | float:

@@ -19,7 +19,7 @@ from api.schemas import READS, SESSION_WRITES, SHOWN, WRITES, Asked, Pagination,
 from confiido_booking import times
 from confiido_booking.billing import pdf
 from confiido_booking.billing.models import Invoice, InvoiceStatus, Kind, Party, TaxMode
-from confiido_booking.billing.reading import InvoiceFilter, Statement
+from confiido_booking.billing.reading import InvoiceFilter, Statement, pay_link
 from confiido_booking.billing.rules import LineWish, TaxWish
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.errors import FieldError, Invalid
@@ -398,6 +398,6 @@ def _wire(caller: Caller, stated: Statement) -> render.Wire:
     if invoice.kind is Kind.INVOICE:
         wire["creditedAmount"] = balance.credited
         extra = {"overpaid": balance.overpaid or None, "needsCorrection": balance.needs_correction or None}
-        extra["payUrl"] = pdf.pay_link(stated, caller.confiido.settings)  # type: ignore[assignment]
+        extra["payUrl"] = pay_link(stated, caller.confiido.settings)  # type: ignore[assignment]
         wire |= {name: value for name, value in extra.items() if value is not None}
     return wire

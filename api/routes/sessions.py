@@ -16,13 +16,13 @@ from api.routes.bookings import PaymentStats
 from api.routes.queries import ListQuery, moment
 from api.schemas import READS, SHOWN, Asked, Pagination, SessionView, Succeeded, WireId, refusals
 from confiido_booking.actors import Role
+from confiido_booking.addresses import Person
 from confiido_booking.bookings import rules
 from confiido_booking.bookings.dialects import SALES_WORDS, in_sales_word, is_paid, sales_spelled, sales_word
 from confiido_booking.bookings.models import AddOn
 from confiido_booking.bookings.reading import SessionFilter
 from confiido_booking.bookings.views import Change
 from confiido_booking.calendar import ics
-from confiido_booking.calendar.ics import Person
 from confiido_booking.database.store import Document
 from confiido_booking.errors import Conflict, FieldError, Invalid
 from confiido_booking.ids import Id

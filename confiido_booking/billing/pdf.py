@@ -13,8 +13,8 @@ from fpdf.enums import Align, TableBordersLayout, XPos, YPos
 from confiido_booking import times
 from confiido_booking.billing.drafting import seller
 from confiido_booking.billing.models import InvoiceStatus, Kind, Party, Stored
-from confiido_booking.billing.reading import Statement
-from confiido_booking.money import DECIMALS
+from confiido_booking.billing.reading import Statement, pay_link
+from confiido_booking.money import shown as amount
 from confiido_booking.settings import Settings
 
 _INK, _GREY, _LIGHT, _ACCENT = (31, 36, 48), (110, 118, 134), (228, 231, 237), (36, 84, 160)
@@ -23,7 +23,6 @@ _STATUS_INK = {
     InvoiceStatus.OVERDUE: (178, 40, 40),
     InvoiceStatus.VOID: (178, 40, 40),
 }
-_SYMBOLS = {"INR": "₹", "USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 _FONTS = Path(__file__).parent / "fonts"
 _NONE = "\N{EN DASH}"
 _MARGIN, _WIDTH = 18, 210 - 2 * 18
@@ -37,28 +36,9 @@ def render(statement: Statement, settings: Settings) -> bytes:
     return bytes(page.output())
 
 
-def amount(value: Decimal, currency: str) -> str:
-    """``₹1,25,000.50``, ``¥1,200``, ``KWD 1.250``: rupees are grouped as in India."""
-    sign, size = "-" if value < 0 else "", abs(value)
-    figure = f"{size:,.{DECIMALS[currency]}f}"
-    if currency == "INR":
-        whole, _, decimals = f"{size:.2f}".partition(".")
-        head = whole[:-3]
-        groups = [head[max(0, end - 2) : end] for end in range(len(head), 0, -2)][::-1]
-        figure = f"{','.join([*groups, whole[-3:]])}.{decimals}"
-    return f"{sign}{_SYMBOLS[currency]}{figure}" if currency in _SYMBOLS else f"{sign}{currency} {figure}"
-
-
 def percent(rate: Decimal) -> str:
     """``18%``, ``2.5%``."""
     return f"{rate.normalize():f}%"
-
-
-def pay_link(statement: Statement, settings: Settings) -> str | None:
-    """Where the client pays what is outstanding; none where the public address is not set or nothing is owed."""
-    if not settings.public_url or not statement.balance.outstanding or statement.invoice.number is None:
-        return None
-    return f"{settings.public_url.rstrip('/')}/pay/invoices/{statement.invoice.id}"
 
 
 class _Page(FPDF):

@@ -24,6 +24,7 @@ from confiido_booking.bookings.models import CURRENT
 from confiido_booking.database.store import Document
 from confiido_booking.errors import FieldError, Invalid, NotAllowed, NotFound
 from confiido_booking.money import ZERO
+from confiido_booking.settings import Settings
 
 MAX_LIMIT = 100
 _BATCH = 1000
@@ -44,6 +45,13 @@ class Statement:
 
     invoice: Invoice
     balance: Balance
+
+
+def pay_link(statement: Statement, settings: Settings) -> str | None:
+    """Where the client pays what is outstanding; none where the public address is not set or nothing is owed."""
+    if not settings.public_url or not statement.balance.outstanding or statement.invoice.number is None:
+        return None
+    return f"{settings.public_url.rstrip('/')}/pay/invoices/{statement.invoice.id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from bson import ObjectId
+from bson import Decimal128, ObjectId
 
 from confiido_booking import times
 from confiido_booking.actors import Actor, Role
@@ -37,6 +37,7 @@ from confiido_booking.bookings.rules import text
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document, Duplicate
 from confiido_booking.errors import BookingError, Conflict, Invalid, NotAllowed
+from confiido_booking.events import outbox
 
 _ATTEMPTS = 5
 _BATCH = 200
@@ -447,6 +448,7 @@ class Invoices:
             entry |= {"from": invoice.status.value, "to": fields["status"]}
         entry |= {"key": key} if key else {}
         entry |= {"reason": reason} if reason else {}
+        told = _told(invoice, action, actor, now, fields)
         document = await self.context.store.find_and_update(
             f"{action} invoice",
             "invoices",
@@ -454,7 +456,8 @@ class Invoices:
             {
                 "$set": dict(fields),
                 "$inc": {"version": 1},
-                "$push": {"history": {"$each": [entry], "$slice": -MAX_HISTORY}},
+                "$push": {"history": {"$each": [entry], "$slice": -MAX_HISTORY}, **told.get("$push", {})},
+                **({"$min": told["$min"]} if told else {}),
             },
         )
         return Invoice.model_validate(document) if document else None
@@ -552,3 +555,18 @@ def _payment_id(invoice_id: ObjectId, key: str, line: int) -> str:
 
 def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _told(invoice: Invoice, action: str, actor: Actor, now: datetime, fields: Mapping[str, Any]) -> Document:
+    """The event of issuing or voiding, as operators of the update that does it."""
+    of_invoice = {"issue": "invoice.issued", "void": "invoice.voided"}
+    type_ = {"issue": "credit_note.issued"}.get(action) if invoice.kind is Kind.CREDIT_NOTE else of_invoice.get(action)
+    if type_ is None:
+        return {}
+    data = {
+        "invoiceId": invoice.id,
+        "number": fields.get("number", invoice.number),
+        "total": Decimal128(invoice.total),
+        "currency": invoice.currency,
+    }
+    return outbox.pushed(outbox.event(type_, at=now, actor=actor, client_id=invoice.client_id, data=data))

@@ -6,7 +6,6 @@ with that zone's VTIMEZONE, as daylight saving would else move them in calendars
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -14,6 +13,7 @@ from zoneinfo import ZoneInfo
 from icalendar import Calendar, Event, Timezone, vCalAddress, vText
 
 from confiido_booking import times
+from confiido_booking.addresses import Person, is_address
 from confiido_booking.bookings import rules
 from confiido_booking.calendar import zones
 
@@ -21,14 +21,6 @@ Method = Literal["PUBLISH", "REQUEST", "CANCEL"]
 MEDIA_TYPE = "text/calendar; charset=utf-8"
 _PRODUCT = "-//Confiido//Confiido Booking//EN"
 _STATUS = {"confirmed": "CONFIRMED", "completed": "CONFIRMED", "no-show": "CONFIRMED", "cancelled": "CANCELLED"}
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Who organises or attends. ``email`` may be anything: what is no plain address is left out."""
-
-    email: str | None
-    name: str | None = None
 
 
 def has_time(session: Mapping[str, Any]) -> bool:
@@ -120,11 +112,3 @@ def _add_person(made: Event, role: str, person: Person | None) -> None:
         address.params["ROLE"] = vText("REQ-PARTICIPANT")
         address.params["PARTSTAT"] = vText("ACCEPTED")
     made.add(role, address, encode=False)
-
-
-def is_address(email: str | None) -> bool:
-    """Whether this can stand in a header or a property as it is: one @, nothing that separates or ends a line."""
-    if not email or len(email) > 254 or not email.isprintable():
-        return False
-    local, at, domain = email.rpartition("@")
-    return bool(local and at and domain) and not set(email) & set(' ,;:<>()[]"\\') and "@" not in local

@@ -264,6 +264,11 @@ ROWS = [
         "PUT /api/admin/experts/{expertId}",
         (403, 403, 403, 403, 200, 200), {"title": "Mentor"}, "/api/admin/experts/{grace}",
     ),
+    # Messages: without a mail server
+    Row(
+        "POST /api/sessions/{id}/email",
+        (403, 403, 403, 403, 503, 403), {"subject": "Hello", "text": "Tomorrow!"}, "/api/sessions/{sessionId}/email",
+    ),
     # Events
     Row("GET /api/admin/events", (403, 403, 403, 403, 200, 403), path="/api/admin/events?after=0&limit=2"),
     Row("GET /api/admin/webhooks", (403, 403, 403, 403, 200, 403)),

@@ -58,7 +58,7 @@ async def register(confiido: Confiido, receiver: Receiver, *events: str) -> Docu
 
 async def tell(confiido: Confiido) -> int:
     await confiido.events.collect()
-    return await confiido.chores.deliveries.run()
+    return await confiido.chores.telling.deliveries.run()
 
 
 async def log_of(confiido: Confiido, webhook: Document) -> list[Document]:
@@ -269,7 +269,7 @@ async def test_a_worker_that_dies_at_any_command_loses_nothing_and_doubles_only_
         await confiido.store.collection("webhook_deliveries").delete_many({})
         await confiido.store.collection("event_log").delete_many({"_id": "webhooks"})
         async with processes(confiido, "worker") as (worker,):
-            await worker.start(worker.confiido.chores.deliveries.run())
+            await worker.start(worker.confiido.chores.telling.deliveries.run())
             ended = await worker.run_to(stop)
             clock.advance(minutes=2)
 
@@ -294,7 +294,7 @@ async def test_two_workers_at_once_tell_everything_once(
     await confiido.events.collect()
     workers = [Confiido.over(confiido.store, confiido.settings, confiido.clock) for _ in range(2)]
 
-    await asyncio.gather(*(worker.chores.deliveries.run() for worker in workers))
+    await asyncio.gather(*(worker.chores.telling.deliveries.run() for worker in workers))
 
     assert len(receiver.ids) == len(set(receiver.ids)) == (3 if engine_is_embedded else 10)
 

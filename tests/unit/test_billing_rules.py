@@ -8,7 +8,8 @@ from bson import ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confiido_booking.billing import pdf, rules
+from confiido_booking import money
+from confiido_booking.billing import rules
 from confiido_booking.billing.models import (
     Allocation,
     Credit,
@@ -333,4 +334,4 @@ def test_a_number_has_series_year_and_six_digits() -> None:
     ],
 )
 def test_amounts_are_printed_as_their_readers_write_them(value: str, currency: str, text: str) -> None:
-    assert pdf.amount(Decimal(value), currency) == text
+    assert money.shown(Decimal(value), currency) == text

@@ -8,6 +8,7 @@ import pytest
 import vobject
 from bson import ObjectId
 
+from confiido_booking.addresses import Person, is_address
 from confiido_booking.calendar import ics
 from tests.builders import MONDAY
 
@@ -104,10 +105,10 @@ def test_a_link_is_kept_from_who_has_no_confirmation_and_one_that_would_break_th
 
 def test_no_text_of_anybody_adds_a_property() -> None:
     nasty = 'A\r\nATTENDEE:mailto:x@example.org\n\x0bEND:VEVENT"; CN=b'
-    person = ics.Person("ada@example.org", nasty)
+    person = Person("ada@example.org", nasty)
     session = a_session(title=nasty, location=nasty)
 
-    calendar = read_back(session, organizer=ics.Person("evil@example.org\r\nX:1", "x"), attendee=person)
+    calendar = read_back(session, organizer=Person("evil@example.org\r\nX:1", "x"), attendee=person)
 
     assert len(calendar.contents["vevent"]) == 1
     assert len(calendar.vevent.contents["attendee"]) == 1
@@ -117,7 +118,7 @@ def test_no_text_of_anybody_adds_a_property() -> None:
 
 @pytest.mark.parametrize("address", [None, "", "ada", "a b@c.d", "a@b,c@d", "<a@b.c>", "a@b.c\n", "a@b@c", "@b", "a@"])
 def test_what_is_no_plain_address_is_told(address: str | None) -> None:
-    assert not ics.is_address(address)
+    assert not is_address(address)
 
 
 def test_a_request_without_a_time_has_nothing_for_a_calendar() -> None:
