@@ -25,6 +25,7 @@ SESSION_TYPES: dict[str, str] = {  # by a command's action
     "refund": "payment.refunded",
     "refund-released": "payment.refund_failed",
     "chargeback": "payment.charged_back",
+    "set-refund": "session.refund_set",
     "invoice": "session.invoiced",
     "uninvoice": "session.uninvoiced",
 }
