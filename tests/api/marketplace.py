@@ -115,6 +115,8 @@ async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pendi
         {"service_type": "workshop", "name": "Yoga", "price_cents": 50000, "duration": 60, "max_participants": 25}
     )
     service = await confiido.catalog.create(actor=mentor, service=yoga)
+    friday = later + timedelta(days=4)
+    (event,) = await confiido.workshops.create(service.id or ObjectId(), actor=mentor, starts_at=friday)
     own = await confiido.experts.get(grace.id or "")
     assert own.availability is not None
     return Marketplace(
@@ -146,6 +148,7 @@ async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pendi
             "blockId": str(block.claim_id),
             "nobody": str(ObjectId()),
             "service": str(service.id),
+            "event": str(event.document["_id"]),
             "invoice": str(invoice["_id"] if invoice else None),
             "payment": str(payment["_id"] if payment else None),
         },

@@ -37,6 +37,7 @@ STANDALONE = {
     "client": {"name": "Ada", "email": "ada@example.org"},
     "lines": [{"description": "Workbook", "unitPrice": 20}],
 }
+EVENT = "/api/v1/service-sessions/{event}"
 SERVICE = {
     "service_type": "individual",
     "name": "Advice",
@@ -217,6 +218,17 @@ ROWS = [
     Row("POST /api/v1/services", (403, 403, 201, 403, 201, 201), SERVICE),
     Row("PUT /api/v1/services/{id}", (403, 403, 200, 403, 200, 200), {"price_cents": 1}, "/api/v1/services/{service}"),
     Row("DELETE /api/v1/services/{id}", (403, 403, 200, 403, 200, 200), path="/api/v1/services/{service}"),
+    # Service sessions
+    Row(
+        "POST /api/v1/service-sessions",
+        (403, 403, 201, 403, 201, 201), {"service_id": "{service}", "times": ["2026-03-20T09:00:00Z"]},
+    ),
+    Row("GET /api/v1/service-sessions", ANYBODY),
+    Row("GET /api/v1/service-sessions/{id}", ANYBODY, path=EVENT),
+    Row("PATCH /api/v1/service-sessions/{id}", (403, 403, 200, 403, 200, 200), {"max_participants": 30}, EVENT),
+    Row("POST /api/v1/service-sessions/{id}/cancel", (403, 403, 200, 403, 200, 200), {}, f"{EVENT}/cancel"),
+    Row("POST /api/v1/service-sessions/{id}/start", (403, 403, 200, 403, 200, 200), {}, f"{EVENT}/start"),
+    Row("POST /api/v1/service-sessions/{id}/complete", (403, 403, 409, 403, 409, 409), {}, f"{EVENT}/complete"),
     # Availability
     Row(
         "GET /api/availability/userid/{user_id}/slots/{date}",

@@ -92,8 +92,16 @@ def _try(operation: Any, market: Marketplace, headers: dict[str, str], statuses:
 
 def _name_what_is_there(case: Any, market: Marketplace) -> None:
     ids = market.ids
-    its = ids["service"] if "/services" in case.path else ids["sessionId"]
-    known = {**ids, "id": its, "user_id": ids["number"], "date": "2030-01-01", "expertId": ids["grace"]}
+    named = {"/services": "service", "/service-sessions": "event"}
+    its = next((ids[name] for part, name in named.items() if part in case.path), ids["sessionId"])
+    known = {
+        **ids,
+        "id": its,
+        "service_id": ids["service"],
+        "user_id": ids["number"],
+        "date": "2030-01-01",
+        "expertId": ids["grace"],
+    }
     for place in (case.path_parameters, case.query, case.body):
         if isinstance(place, dict):
             place.update({name: known[name] for name in place if name in known})
