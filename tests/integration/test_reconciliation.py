@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from bson import Decimal128
 
 from confiido_booking import Confiido
+from confiido_booking.cli import main
 from confiido_booking.payments.reconciliation import Difference, Reconciliation
 from tests.builders import Clock
 from tests.integration.paying import Paying
@@ -128,30 +130,70 @@ async def test_so_many_rows_take_no_more_commands_than_their_batches(paying: Pay
     assert paying.confiido.store.commands - before < 20
 
 
-def run(monkeypatch: pytest.MonkeyPatch, uri: str, *arguments: str) -> None:
-    from confiido_booking.cli.commands import app
+async def test_memory_does_not_grow_with_the_file(paying: Paying) -> None:
+    def rows(count: int) -> Iterator[str]:
+        yield f"{HEADER}\n"
+        for number in range(count):
+            yield PAID.replace("pay_1", f"pay_x{number}") + "\n"
 
+    class Lines(io.TextIOBase):
+        def __init__(self, count: int) -> None:
+            self.rows = rows(count)
+
+        def readline(self, size: int = -1, /) -> str:
+            return next(self.rows, "")
+
+    async def peak(count: int) -> int:
+        tracemalloc.start()
+        told = 0
+        async for _ in Reconciliation(paying.confiido.store).compare(Lines(count)):
+            told += 1
+        assert told >= count
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return highest
+
+    await peak(200)  # whatever is made once
+
+    assert await peak(8_000) < 1.5 * await peak(1_000)
+
+
+def test_the_command_prints_a_table_or_json_and_exits_by_what_it_found(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("MONGODB_URI", uri)
-    app(["reconcile", *arguments], standalone_mode=False)
+    empty, other = tmp_path / "empty.csv", tmp_path / "other.csv"
+    empty.write_text(f"\N{BYTE ORDER MARK}{HEADER}\n", encoding="utf-8")
+    other.write_text(f"{HEADER}\n{PAID}\n{BACK}\n", encoding="utf-8")
 
+    def run(*arguments: str) -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["reconcile", *arguments])
+        printed = capsys.readouterr()
+        return ended.value.code or 0, printed.out, printed.err
 
-def test_json_is_one_document(tmp_path: Path) -> None:
-    from collections import Counter
+    sound, table, document = run(str(empty)), run(str(other)), run(str(other), "--json")
+    nothing = run(str(empty), "--json")
+    wrong = [
+        run(str(tmp_path / "nowhere.csv")),
+        run(str(tmp_path)),
+        run(str(other), "--from", "yesterday"),
+        run(__file__),
+    ]
 
-    from confiido_booking.cli.reconcile import _as_json, _end
-    from confiido_booking.payments.reconciliation import DifferenceKind
-
-    counts: Counter[str] = Counter()
-    parts = []
-    for number in range(3):
-        difference = Difference(
-            kind=DifferenceKind.AMOUNT, subject=f'a "{number}"', line=number, sentence="They differ"
-        )
-        parts.append(_as_json(difference, counts))
-        counts[difference.kind] += 1
-
-    told = json.loads("\n".join([*parts, _end(counts, as_json=True)]))
-    nothing = json.loads(_end(Counter(), as_json=True))
-
-    assert [each["subject"] for each in told["differences"]] == ['a "0"', 'a "1"', 'a "2"']
-    assert (told["total"], nothing["total"]) == (3, 0)
+    assert sound[:2] == (0, "No difference\n")
+    assert table[0] == 1
+    assert [line.split()[0] for line in table[1].splitlines()] == ["difference", "missing_here", "missing_here", "2"]
+    assert "razorpay/pay_1" in table[1]
+    assert document[0] == 1
+    told = json.loads(document[1])
+    assert (told["total"], told["counts"]) == (2, {"missing_here": 2})
+    assert {name: told["differences"][0][name] for name in ("kind", "subject", "there", "line")} == {
+        "kind": "missing_here",
+        "subject": "razorpay/pay_1",
+        "there": "20.00 INR",
+        "line": 2,
+    }
+    assert (nothing[0], json.loads(nothing[1])["differences"]) == (0, [])
+    assert [each[0] for each in wrong] == [2, 2, 2, 2]
+    assert all(each[2].startswith("confiido: ") and each[2].count("\n") == 1 for each in wrong)
