@@ -24,6 +24,7 @@ lint: .venv/ready-to-test
 bench: .venv/ready-to-test
 	.venv/bin/python -m bench $(ARGS)
 	.venv/bin/python -m bench.migration $(if $(ARGS),,--write)
+	.venv/bin/python -m bench.webhooks $(if $(ARGS),,--write)
 
 acceptance: .venv/ready-to-test
 	.venv/bin/python -m bench.migration_acceptance $(ARGS)

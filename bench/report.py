@@ -41,7 +41,11 @@ client and expert; a ratio is the median of {rounds} rounds, in brackets the low
 """
 
 
-SECTIONS = ("## Migration", "## A migration killed three times")  # written by commands of their own
+SECTIONS = (
+    "## Migration",
+    "## A migration killed three times",
+    "## Webhooks of payment providers",
+)  # written by commands of their own
 
 
 def load() -> str:

@@ -211,6 +211,15 @@ async def test_the_same_webhook_again_changes_nothing(paying: Paying) -> None:
     assert (await paying.entries(), await paying.session()) == (before, session)
 
 
+async def test_a_capture_takes_thirteen_commands(paying: Paying) -> None:
+    order = (await paying.open()).checkout.order_id
+    sent = paying.confiido.store.commands
+
+    await paying.hears(paying.captured(order))
+
+    assert paying.confiido.store.commands - sent <= 13
+
+
 async def test_a_type_that_concerns_nobody_is_not_even_stored(paying: Paying) -> None:
     sent = paying.confiido.store.commands
 
