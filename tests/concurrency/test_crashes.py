@@ -38,6 +38,11 @@ COMMANDS: dict[str, tuple[str, Doing]] = {
     "expire": ("lapsed", lambda w, c, key: w.do(c, "expire", key=key)),
     "archive": ("old", lambda w, c, key: w.do(c, "archive")),
     "pay": ("pending", lambda w, c, key: w.do(c, "pay", key=key)),
+    "request": ("nothing", lambda w, c, key: w.do(c, "ask", key=key)),
+    "quote": ("asked", lambda w, c, key: w.do(c, "quote", key=key)),
+    "accept": ("quoted", lambda w, c, key: w.do(c, "accept", key=key)),
+    "book what was requested": ("asked", lambda w, c, key: w.do(c, "book", key=key)),
+    "decline": ("asked", lambda w, c, key: w.do(c, "decline", key=key)),
     "patch": ("pending", lambda w, c, key: w.do(c, "patch", key=key)),
     "merge": ("confirmed", lambda w, c, key: w.merge(c)),
     "merge with a history": ("archived", lambda w, c, key: w.merge(c)),
@@ -50,6 +55,7 @@ RIVALS: dict[str, Doing] = {
     "an admin moves it": lambda w, c, key: w.move(c, LATER, key=key),
     "the client repeats it": lambda w, c, key: w.book(c, w.ada, NOON, key="the first"),
     "an admin undoes it": lambda w, c, key: w.do(c, "undo", key=key),
+    "an admin offers it anew": lambda w, c, key: w.do(c, "quote", key=key),
     "an admin merges the client with another": lambda w, c, key: w.merge(c),
     "nobody does anything": lambda w, c, key: _nothing(),
 }
@@ -132,4 +138,5 @@ async def _meet(world: World, process: Process, rival: str) -> None:
 
 async def _stands(world: World) -> bool:
     """Whether a session that is not cancelled is on those minutes."""
-    return any(s["status"] != "cancelled" and s["startsAt"] < LATER for s in await world.sessions())
+    standing = ("pending", "confirmed", "completed", "no-show")
+    return any(s["status"] in standing and s["startsAt"] < LATER for s in await world.sessions())

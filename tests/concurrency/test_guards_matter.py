@@ -16,7 +16,7 @@ from bson import ObjectId
 from confiido_booking.bookings.archive import Archive
 from confiido_booking.database.store import Document, Filter, Store, Update
 from tests.concurrency.world import LATER, NOON, OVERLAPPING, Builder, World
-from tests.laws.check import broken_laws
+from tests.laws.check import broken_laws, check_laws
 from tests.processes import outcome, processes
 
 Scenario = Callable[[World], Awaitable[None]]
@@ -105,6 +105,36 @@ async def two_moves_from_one_version(here: World) -> None:
         await first.finish()
 
 
+async def a_new_quote_comes_before_the_accept(here: World) -> None:
+    async with processes(here.confiido, "client") as (client,):
+        await client.start(here.do(client.confiido, "accept"))
+        await client.run_to_step("accept")
+        await here.do(here.confiido, "quote")
+        await client.finish()
+
+
+async def a_declined_request_is_booked(here: World) -> None:
+    async with processes(here.confiido, "admin") as (admin,):
+        await admin.start(here.do(admin.confiido, "book"))
+        await admin.run_to_step("book")
+        await here.do(here.confiido, "decline")
+        await admin.finish()
+
+
+async def a_client_accepts_while_busy(here: World) -> None:
+    await here.book(here.confiido, here.ada, OVERLAPPING, expert=here.other_expert)
+    await outcome(here.do(here.confiido, "accept"))
+
+
+async def a_sleeper_accepts_on_a_healed_claim(here: World) -> None:
+    async with processes(here.confiido, "sleeper") as (sleeper,):
+        await sleeper.start(here.do(sleeper.confiido, "accept"))
+        await sleeper.run_to_step("accept")
+        here.clock.advance(seconds=31)
+        await here.book(here.confiido, here.bo, OVERLAPPING)
+        await sleeper.finish()
+
+
 async def a_confirm_sleeps_before_its_service_session(here: World) -> None:
     async with processes(here.confiido, "confirmer") as (confirmer,):
         await confirmer.start(here.do(confirmer.confiido, "confirm"))
@@ -143,6 +173,8 @@ GUARDS = {
     "the status": Guard("complete", "status", "confirmed", a_cancelled_session_is_completed, "L6"),
     "the hold": Guard("confirm", "timeoutAt", "lapsed", a_lapsed_hold_is_confirmed, "L6"),
     "the move's version": Guard("reschedule", "version", "confirmed", two_moves_from_one_version, "L8"),
+    "the accept's overlap": Guard("accept", "$and", "quoted", a_client_accepts_while_busy, "L4"),
+    "the accept's fence": Guard("accept", "abandonedClaims", "quoted", a_sleeper_accepts_on_a_healed_claim, "L3"),
     "the service session's rev": Guard("project", "rev", "pending", a_confirm_sleeps_before_its_service_session, "L3"),
     "the fence's standing session": Guard(
         "fence", "sessions", "an empty booking", a_push_comes_between_the_read_and_the_fence, "L3"
@@ -159,6 +191,41 @@ async def test_without_this_guard_a_law_breaks(name: str, world: Builder, monkey
     await guard.scenario(here)
 
     assert any(sentence.startswith(guard.law) for sentence in await broken_laws(here.confiido))
+
+
+async def test_without_its_version_an_accept_takes_another_quote_than_it_was_read_with(
+    world: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await world("quoted")
+    drop_guard(monkeypatch, "accept", "version")
+
+    await a_new_quote_comes_before_the_accept(here)
+
+    session = await here.session()
+    assert (session["status"], len(session["quotes"])) == ("pending", 2)
+
+
+async def test_without_its_status_and_version_a_declined_request_is_booked(
+    world: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await world("asked")
+    drop_guard(monkeypatch, "book", "version")
+    drop_guard(monkeypatch, "book", "status")
+
+    await a_declined_request_is_booked(here)
+
+    assert any(sentence.startswith("L6") for sentence in await broken_laws(here.confiido))
+
+
+async def test_with_them_a_new_quote_or_a_decline_is_what_stands(world: Builder) -> None:
+    quoted = await world("quoted")
+    await a_new_quote_comes_before_the_accept(quoted)
+    assert ((await quoted.session())["status"], await quoted.claims()) == ("quoted", [])
+
+    asked = await world("asked")
+    await a_declined_request_is_booked(asked)
+    assert ((await asked.session())["status"], await asked.claims()) == ("cancelled", [])
+    await check_laws(asked.confiido)
 
 
 @pytest.mark.parametrize("name", GUARDS)

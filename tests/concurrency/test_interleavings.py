@@ -79,6 +79,17 @@ PAIRS = {
     "undo and archive": Pair("ended", lambda w, c: w.do(c, "undo"), lambda w, c: w.do(c, "archive")),
     "pay and a client's cancel": Pair("pending", lambda w, c: w.do(c, "pay"), lambda w, c: w.do(c, "cancel", by=w.ada)),
     "two cancels": Pair("confirmed", lambda w, c: w.do(c, "cancel"), lambda w, c: w.do(c, "cancel")),
+    "two accepts": Pair("quoted", lambda w, c: w.do(c, "accept"), lambda w, c: w.do(c, "accept")),
+    "accept and a new quote": Pair("quoted", lambda w, c: w.do(c, "accept"), lambda w, c: w.do(c, "quote")),
+    "accept and book": Pair("quoted", lambda w, c: w.do(c, "accept"), lambda w, c: w.do(c, "book")),
+    "book and decline": Pair("asked", lambda w, c: w.do(c, "book"), lambda w, c: w.do(c, "decline")),
+    "accept and another client's booking of the time": Pair(
+        "quoted", lambda w, c: w.do(c, "accept"), lambda w, c: w.book(c, w.bo, OVERLAPPING)
+    ),
+    "accept and the client's booking of another expert": Pair(
+        "quoted", lambda w, c: w.do(c, "accept"), lambda w, c: w.book(c, w.ada, NOON, expert=w.other_expert)
+    ),
+    "two requests": Pair("nothing", lambda w, c: w.ask(c, w.ada, NOON), lambda w, c: w.ask(c, w.ada, NOON)),
     "heal and a booking that sleeps": Pair(
         "an empty booking",
         lambda w, c: w.book(c, w.ada, NOON),
@@ -169,7 +180,8 @@ async def _one_after_the_other(world: World, pair: Pair) -> dict[frozenset[str],
 async def _state(world: World) -> State:
     """What a reader could tell apart: the sessions, and the minutes that are taken."""
     current = sorted(
-        (s["startsAt"], str(s["expertId"]), s["status"], s["paymentStatus"]) for s in await world.sessions()
+        (s["startsAt"], str(s["expertId"]), s["status"], s["paymentStatus"], len(s.get("quotes", [])))
+        for s in await world.sessions()
     )
     archived = await world.confiido.store.collection("booking_archive").count_documents({})
     taken = sorted((claim["from"], claim["until"]) for claim in await world.claims())

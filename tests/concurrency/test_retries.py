@@ -25,6 +25,10 @@ REPEATED: dict[str, tuple[str, Callable[[World, Confiido], Awaitable[object]]]] 
     "undo": ("completed", lambda w, c: w.do(c, "undo", key="one")),
     "pay": ("pending", lambda w, c: w.do(c, "pay", key="one")),
     "approve": ("requested", lambda w, c: w.do(c, "approve", key="one")),
+    "request": ("nothing", lambda w, c: w.do(c, "ask", key="one")),
+    "quote": ("asked", lambda w, c: w.do(c, "quote", key="one")),
+    "accept": ("quoted", lambda w, c: w.do(c, "accept", key="one")),
+    "book what was requested": ("asked", lambda w, c: w.do(c, "book", key="one")),
 }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from bson import ObjectId
 
@@ -18,7 +19,7 @@ OVERLAPPING = NOON + timedelta(minutes=15)
 LATER = NOON + timedelta(hours=2)
 STARTS = (
     *("nothing", "an empty booking", "pending", "confirmed", "paid", "completed", "lapsed", "started", "ended"),
-    *("requested", "old", "archived"),
+    *("requested", "old", "archived", "asked", "quoted"),
 )
 
 
@@ -61,6 +62,16 @@ class World:
             request_key=key,
         )
 
+    async def ask(self, confiido: Confiido, client: Actor, starts_at: datetime, *, key: str | None = None) -> Change:
+        return await confiido.bookings.request(
+            actor=client,
+            expert=self.expert.id,
+            session_type="video",
+            duration=30,
+            starts_at=starts_at,
+            request_key=key,
+        )
+
     async def do(self, confiido: Confiido, action: str, *, key: str | None = None, by: Actor | None = None) -> object:
         """One command on Ada's session; ``by`` an admin where nobody is named."""
         bookings, ids, actor = confiido.bookings, (self.booking_id, self.session_id), by or self.admin
@@ -83,6 +94,16 @@ class World:
                 return await bookings.patch(*ids, actor=actor, changes={"notes": "Bring tea"}, request_key=key)
             case "approve":
                 return await bookings.respond_reschedule(*ids, actor=actor, approve=True, request_key=key)
+            case "ask":
+                return await self.ask(confiido, self.ada, NOON, key=key)
+            case "quote":
+                return await bookings.quote(*ids, actor=actor, amount=Decimal(25), request_key=key)
+            case "accept":
+                return await bookings.accept(*ids, actor=self.ada, request_key=key)
+            case "book":
+                return await bookings.book_requested(*ids, actor=actor, request_key=key)
+            case "decline":
+                return await bookings.decline(*ids, actor=actor, request_key=key)
             case "request":
                 return await bookings.request_reschedule(*ids, actor=self.ada, starts_at=LATER, request_key=key)
             case "archive":
@@ -149,7 +170,8 @@ async def build_world(confiido: Confiido, clock: Clock, start: str) -> World:
         begins=clock.now,
     )
     if start != "nothing":
-        booked = await world.book(confiido, world.ada, NOON)
+        begin = world.ask if start in ("asked", "quoted") else world.book
+        booked = await begin(confiido, world.ada, NOON)
         world.booking_id, world.session_id = booked.document["_id"], booked.session_id
         await _lead_to(world, start)
     world.begins = clock.now
@@ -160,6 +182,7 @@ async def build_world(confiido: Confiido, clock: Clock, start: str) -> World:
 async def _lead_to(world: World, start: str) -> None:
     confiido, clock = world.confiido, world.clock
     for action in {
+        "quoted": ("quote",),
         "confirmed": ("confirm",),
         "paid": ("pay",),
         "completed": ("confirm", "complete"),

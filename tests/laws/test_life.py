@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -27,13 +28,26 @@ from tests.laws.check import broken_laws
 STARTS = st.integers(0, 16).map(lambda quarters: timedelta(minutes=15 * quarters))
 MAY = {
     "confirm": {"pending"},
-    "cancel": {"pending", "confirmed"},
+    "cancel": {"requested", "quoted", "pending", "confirmed"},
+    "quote": {"requested", "quoted"},
+    "accept": {"quoted"},
+    "book": {"requested", "quoted"},
+    "decline": {"requested", "quoted"},
     "complete": {"confirmed"},
     "no-show": {"confirmed"},
     "undo": {"completed", "no-show"},
     "pay": {"pending", "confirmed", "completed", "no-show"},
 }
-LEADS_TO = {"confirm": "confirmed", "cancel": "cancelled", "complete": "completed", "no-show": "no-show"}
+LEADS_TO = {
+    "quote": "quoted",
+    "accept": "pending",
+    "book": "confirmed",
+    "decline": "cancelled",
+    "confirm": "confirmed",
+    "cancel": "cancelled",
+    "complete": "completed",
+    "no-show": "no-show",
+}
 
 
 @dataclass
@@ -47,6 +61,7 @@ class Known:
     status: str
     deadline: datetime | None
     archived: bool = False
+    by_request: bool = False
 
     def status_at(self, now: datetime) -> str:
         lapsed = self.status == "pending" and self.deadline is not None and self.deadline <= now
@@ -106,6 +121,28 @@ class Life(RuleBasedStateMachine):
         self.known.append(known)
         return known
 
+    @rule(target=sessions, who=st.integers(0, 1), whom=st.integers(0, 1), after=STARTS)
+    def ask(self, who: int, whom: int, after: timedelta) -> Known | None:
+        key = uuid4().hex
+        asked = self.attempt(self._ask(who, whom, MONDAY + timedelta(hours=1) + after, key))
+        if isinstance(asked, str):
+            assert asked == "starts_in_past"
+            return None
+        client = self.clients[who].id
+        known = Known(asked.booking_id, asked.session_id, client, key, "requested", None, by_request=True)
+        self.known.append(known)
+        return known
+
+    async def _ask(self, who: int, whom: int, starts_at: datetime, key: str) -> Change:
+        return await self.confiido.bookings.request(
+            actor=self.clients[who],
+            expert=self.experts[whom].id,
+            session_type="video",
+            duration=30,
+            starts_at=starts_at,
+            request_key=key,
+        )
+
     async def _book(self, who: int, whom: int, starts_at: datetime, key: str) -> Change:
         return await self.confiido.bookings.book(
             actor=self.clients[who],
@@ -121,8 +158,13 @@ class Life(RuleBasedStateMachine):
         if known is None:
             return
         bookings, ids = self.confiido.bookings, (known.booking_id, known.session_id)
+        client = next(client for client in self.clients if client.id == known.client)
         done = self.attempt(
             {
+                "quote": lambda: bookings.quote(*ids, actor=self.admin, amount=Decimal(25)),
+                "accept": lambda: bookings.accept(*ids, actor=client),
+                "book": lambda: bookings.book_requested(*ids, actor=self.admin),
+                "decline": lambda: bookings.decline(*ids, actor=self.admin),
                 "confirm": lambda: bookings.confirm(*ids, actor=self.admin),
                 "cancel": lambda: bookings.cancel(*ids, actor=self.admin),
                 "complete": lambda: bookings.complete(*ids, actor=self.admin),
@@ -133,11 +175,13 @@ class Life(RuleBasedStateMachine):
         )
         status = known.status_at(self.clock())
         if isinstance(done, str):
-            allowed = {"slot_taken", "client_busy", "not_started", "archived"}
+            allowed = {"slot_taken", "client_busy", "not_started", "archived", "starts_in_past"}
             assert status not in MAY[action] or done in allowed, f"{action} of {status}: {done}"
             return
         assert status in MAY[action], f"{action} of {status} was done"
         known.status = LEADS_TO.get(action, "confirmed" if action == "undo" or status == "pending" else status)
+        if action == "accept":
+            known.deadline = done.session.timeout_at
 
     @rule(known=sessions, after=STARTS, by_request=st.booleans(), approve=st.booleans())
     def move(self, known: Known | None, after: timedelta, by_request: bool, approve: bool) -> None:
@@ -163,7 +207,8 @@ class Life(RuleBasedStateMachine):
         who = next(number for number, client in enumerate(self.clients) if client.id == known.client)
         session = next(s for s in self.run(self._raw(known))["sessions"] if s["sessionId"] == known.session_id)
         whom = next(number for number, expert in enumerate(self.experts) if expert.id == session["expertId"])
-        again = self.attempt(self._book(who, whom, session["startsAt"], known.key))
+        begin = self._ask if known.by_request else self._book
+        again = self.attempt(begin(who, whom, session["startsAt"], known.key))
         if isinstance(again, str):
             assert again == "starts_in_past"
         else:
