@@ -169,7 +169,8 @@ async def broken_money(confiido: Confiido) -> list[str]:
                 sums = into if entry["kind"] == "payment" else back
                 sums[part["id"]] += part["amount"].to_decimal()
         if entry["kind"] == "refund" and "refers" in entry:
-            gone[entry["refers"]] += amount
+            told = [part for part in entry["allocations"] if part.get("reason") != "exceeds_payment"]
+            gone[entry["refers"]] += sum(part["amount"].to_decimal() for part in told)
     for session in sessions:
         paid, refunded = (session[name].to_decimal() for name in ("paidAmount", "refundAmount"))
         if into[session["sessionId"]] != paid:

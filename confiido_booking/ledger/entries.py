@@ -75,13 +75,14 @@ class Entries:
         noted = EntryEvent(at=self.clock(), event=event, to=state, reason=reason)
         changed = {**to_mongo(dict(fields or {})), **({"state": state.value} if state else {})}
         update: Document = {"$push": {"history": {"$each": [to_mongo(noted)], "$slice": -_MAX_HISTORY}}}
+        is_open = {}
         if due_at is not None:
-            changed["dueAt"] = due_at
+            changed["dueAt"], is_open = due_at, {"appliedAt": None}  # what is done stays done
         else:
             update["$unset"] = {"dueAt": ""}
         if changed:
             update["$set"] = changed
-        query = {"_id": entry.id, "state": entry.state.value, **(guard or {})}
+        query = {"_id": entry.id, "state": entry.state.value, **is_open, **(guard or {})}
         document = await self.store.find_and_update(f"{event} entry", COLLECTION, query, update)
         return Entry.model_validate(document) if document else None
 

@@ -11,7 +11,7 @@ from confiido_booking.billing.models import Allocation as InvoiceAllocation
 from confiido_booking.bookings.models import CURRENT
 from confiido_booking.database.store import Document
 from confiido_booking.ledger import rules
-from confiido_booking.ledger.applying import openings
+from confiido_booking.ledger.locating import openings
 from confiido_booking.ledger.models import COLLECTION, Entry, EntryKind, Place
 from confiido_booking.ledger.service import Ledger
 from confiido_booking.money import ZERO

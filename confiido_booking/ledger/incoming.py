@@ -16,8 +16,9 @@ from confiido_booking.bookings.guards import fresh_key
 from confiido_booking.database.store import Document, Duplicate
 from confiido_booking.errors import Conflict
 from confiido_booking.ledger import rules
-from confiido_booking.ledger.applying import ATTEMPTS, CHANGING, Applying
+from confiido_booking.ledger.applying import Applying
 from confiido_booking.ledger.entries import ASK_AGAIN, FINISH_AFTER, Entries
+from confiido_booking.ledger.locating import ATTEMPTS, CHANGING
 from confiido_booking.ledger.models import (
     Allocation,
     DisputeState,

@@ -4,45 +4,31 @@ Every method is repeatable: an entry is applied once, however often it is told a
 that died left half done is finished by whoever meets it 30 s later, the worker and the doctor first of all.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from bson import ObjectId
 
-from confiido_booking import money
 from confiido_booking.actors import Actor, Role
 from confiido_booking.billing import reading as invoices_reading
-from confiido_booking.billing.ledger import Allocations, LinePayment
 from confiido_booking.billing.rules import refuse_unless_open
-from confiido_booking.bookings import cancelling, finding, merging, transitions
+from confiido_booking.bookings import cancelling, finding
 from confiido_booking.bookings import rules as booking_rules
 from confiido_booking.bookings.cancelling import Terms
-from confiido_booking.bookings.context import Context
-from confiido_booking.bookings.guards import Command, fresh_key
 from confiido_booking.bookings.models import CURRENT
-from confiido_booking.bookings.statuses import PaymentStatus, SessionStatus
-from confiido_booking.bookings.views import Change, View
+from confiido_booking.bookings.statuses import SessionStatus
 from confiido_booking.database.store import Document
 from confiido_booking.errors import (
     BookingError,
     Conflict,
-    FieldError,
-    Invalid,
     NotAllowed,
     NotFound,
-    PaymentNotVerified,
-    PreconditionFailed,
 )
 from confiido_booking.ledger import rules
-from confiido_booking.ledger.applying import Applying
-from confiido_booking.ledger.entries import FINISH_AFTER, Entries
 from confiido_booking.ledger.incoming import Incoming
 from confiido_booking.ledger.models import (
-    MANUAL,
     OPENING,
-    Allocation,
     DisputeState,
     Entry,
     EntryKind,
@@ -50,13 +36,11 @@ from confiido_booking.ledger.models import (
     Place,
     Target,
 )
-from confiido_booking.ledger.providers import Provider as Provider
-from confiido_booking.ledger.providers import RefundAnswer as RefundAnswer
-from confiido_booking.ledger.refunds import Refunds, left_beside
+from confiido_booking.ledger.paying import Paying
+from confiido_booking.ledger.refunding import Refunding
 from confiido_booking.money import ZERO
 
 _BATCH = 200
-_MONEY_ROLES = (Role.ADMIN, Role.SERVICE, Role.SYSTEM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,368 +55,12 @@ class Owed:
 
 
 @dataclass(frozen=True, slots=True)
-class Paid:
-    """A session as a payment left it, and the payment's entry."""
-
-    change: Change
-    payment: Entry
-
-
-@dataclass(frozen=True, slots=True)
-class Refunded:
-    """A session as a refund left it, and its entries: one for each payment by which money goes back."""
-
-    change: Change
-    refunds: Sequence[Entry]
-
-    @property
-    def amount(self) -> Decimal:
-        return sum((each.amount for each in self.refunds), ZERO)
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(Paying, Refunding):
     """``confiido.ledger``."""
-
-    context: Context
-    providers: Mapping[str, Provider] = field(default_factory=dict)
-
-    @property
-    def entries(self) -> Entries:
-        return Entries(self.context.store, self.context.clock)
-
-    @property
-    def applying(self) -> Applying:
-        return Applying(self.context, self.entries, Allocations(self.context))
-
-    @property
-    def refunds(self) -> Refunds:
-        return Refunds(self.applying, self.providers)
 
     @property
     def incoming(self) -> Incoming:
         return Incoming(self.applying, self.refunds)
-
-    async def paid(
-        self,
-        session_id: ObjectId,
-        *,
-        actor: Actor,
-        amount: object | None = None,
-        currency: str | None = None,
-        method: str | None = None,
-        reference: str | None = None,
-        paid_at: datetime | None = None,
-        request_key: str | None = None,
-        if_version: int | None = None,
-    ) -> Paid:
-        """Record money that was received for a session: all that is outstanding, or ``amount``. Admin, service.
-
-        Confirms a pending session that is wholly paid by it; a part never does, but its first restarts the hold.
-
-        Raises:
-            NotFound: ``session_not_found``. NotAllowed: client, expert.
-            TransitionRefused: requested, quoted, cancelled, a draft without an order. Conflict: ``already_paid``.
-            Invalid: ``overpayment``, ``currency_mismatch``, ``invalid_amount``.
-        """
-        actor = await self.context.experts.identify(actor)
-        found = await finding.find_session(self.context, session_id, actor)
-        if actor.role not in _MONEY_ROLES:
-            raise booking_rules.not_allowed("pay")
-        payment = await self._recorded(
-            found,
-            actor=actor,
-            amount=amount,
-            currency=currency,
-            method=method,
-            reference=reference,
-            paid_at=paid_at,
-            key=request_key,
-            if_version=if_version,
-        )
-        return Paid(await finding.find_session(self.context, found.session_id, actor), payment)
-
-    async def _recorded(
-        self,
-        found: Change,
-        *,
-        actor: Actor,
-        amount: object | None = None,
-        currency: str | None = None,
-        method: str | None = None,
-        reference: str | None = None,
-        paid_at: datetime | None = None,
-        key: str | None = None,
-        if_version: int | None = None,
-        entry_id: ObjectId | None = None,
-    ) -> Entry:
-        """Somebody's word that money was received: an entry, and what it does, or a refusal that leaves nothing."""
-        session, now = found.raw_session, self.context.clock()
-        entry_id = entry_id or (rules.derived_id("pay", session["sessionId"], key) if key else ObjectId())
-        if key and (known := await self.entries.get(entry_id)) is not None:
-            return await self._finished_payment(known)
-        if if_version is not None and session.get("version", 0) != if_version:
-            raise PreconditionFailed(details={"version": session.get("version", 0)})
-        if paid_at is not None and paid_at > now:
-            raise _wrong("paidAt", "must not be in the future")
-        wanted_currency = money.currency(currency) if currency else session["currency"]
-        if refusal := rules.why_unpayable(session, actor, now):
-            raise refusal
-        wanted = rules.owed(session) if amount is None else money.amount(amount, wanted_currency)
-        if not wanted:
-            raise _wrong("amount", "must be above 0", "invalid_amount")
-        rules.refuse_payment(session, wanted, wanted_currency, actor, now)
-        entry = Entry(
-            id=entry_id,
-            kind=EntryKind.PAYMENT,
-            state=EntryState.CREATED,
-            provider=MANUAL,
-            method=booking_rules.text(method or MANUAL, "paymentMethod"),
-            reference=booking_rules.text(reference, "reference", limit=500) if reference else None,
-            amount=wanted,
-            currency=wanted_currency,
-            client_id=found.document["clientId"],
-            booking_id=found.document["_id"],
-            target=Target(to=Place.SESSION, id=session["sessionId"]),
-            due_at=now + FINISH_AFTER,
-            request_key=key,
-            actor=actor.stamp(),
-            created_at=now,
-            paid_at=paid_at or now,
-        )
-        stored = await self.entries.insert(entry)
-        return await self.applying.apply(stored, strict=True, if_version=if_version)
-
-    async def _finished_payment(self, known: Entry) -> Entry:
-        if known.state is EntryState.FAILED:
-            raise Conflict("This payment was refused", code=known.history[-1].reason or "conflict")
-        return await self.applying.apply(known, strict=known.state is EntryState.CREATED)
-
-    async def complete_payment(
-        self,
-        booking_id: ObjectId,
-        session_id: ObjectId,
-        *,
-        actor: Actor,
-        method: str | None = None,
-        request_key: str | None = None,
-        if_version: int | None = None,
-        view: View = View.WHOLE,
-    ) -> Change:
-        """FRONTEND 2.4: the session was paid. A client is believed once a verified payment is there. Repeatable.
-
-        Raises:
-            PaymentNotVerified: a client's word alone.
-        """
-        actor = await self.context.experts.identify(actor)
-        command = Command(
-            action="pay",
-            actor=actor,
-            now=self.context.clock(),
-            key=request_key or fresh_key(),
-            if_version=if_version,
-        )
-        await transitions.check_role(self.context, booking_id, session_id, command)
-        found = await transitions.explain(self.context, booking_id, session_id, command)
-        if isinstance(found, Change):
-            return found
-        trusted = actor.role is not Role.CLIENT or self.context.settings.trust_client_payments
-        if not trusted and await self._finished(found.session):
-            found = await transitions.explain(self.context, booking_id, session_id, command)
-            if isinstance(found, Change):
-                return found
-        session = found.session
-        if session["paymentStatus"] == PaymentStatus.PAID and session["status"] != SessionStatus.CANCELLED:
-            return Change(found.document, session["sessionId"], repeated=True)
-        if refusal := rules.why_unpayable(session, actor, command.now):
-            raise refusal
-        if not trusted:
-            raise PaymentNotVerified()
-        await self._recorded(
-            Change(found.document, session["sessionId"]),
-            actor=actor,
-            method=method,
-            key=request_key,
-            if_version=if_version,
-        )
-        return await self._seen(booking_id, session["sessionId"], view)
-
-    async def _finished(self, session: Document) -> bool:
-        """Whether a verified payment was there that had not come onto its session yet."""
-        waiting = {"target.id": session["sessionId"], "state": EntryState.CAPTURED.value, "appliedAt": None}
-        entries = await self.entries.find(waiting)
-        for entry in entries:
-            await self.applying.apply(entry)
-        return bool(entries)
-
-    async def _seen(self, booking_id: ObjectId, session_id: ObjectId, view: View) -> Change:
-        store = self.context.store
-        document = await store.find_one("read booking", "bookings", {"_id": booking_id, **CURRENT})
-        document = await merging.followed(store, document)
-        assert document is not None
-        if view is View.HEAD:
-            own = [each for each in document["sessions"] if each["sessionId"] == session_id]
-            document = document | {"sessions": own}
-        return Change(document, session_id)
-
-    async def record(self, payment: LinePayment) -> None:
-        """A payment of one line of an invoice (``billing/ledger.py``)."""
-        if payment.session_id is not None and payment.booking_id is not None:
-            found = await finding.find_session(
-                self.context, payment.session_id, Actor.system(), booking_id=payment.booking_id
-            )
-            await self._recorded(
-                found,
-                actor=payment.actor,
-                amount=payment.amount,
-                currency=payment.currency,
-                method=payment.method,
-                reference=payment.reference,
-                key=payment.id,
-                entry_id=ObjectId(payment.id),
-            )
-            return
-        now = self.context.clock()
-        stated = await Allocations(self.context).statement(payment.invoice_id)
-        entry = Entry(
-            id=ObjectId(payment.id),
-            kind=EntryKind.PAYMENT,
-            state=EntryState.CREATED,
-            provider=MANUAL,
-            method=payment.method,
-            reference=payment.reference,
-            amount=payment.amount,
-            currency=payment.currency,
-            client_id=stated.invoice.client_id,
-            target=Target(to=Place.INVOICE, id=payment.invoice_id),
-            parts=[Allocation(to=Place.INVOICE, id=payment.invoice_id, amount=payment.amount)],
-            due_at=now + FINISH_AFTER,
-            request_key=payment.id,
-            actor=payment.actor.stamp(),
-            created_at=now,
-            paid_at=payment.paid_at,
-        )
-        known = await self.entries.get(entry.id)
-        if known is None:
-            Allocations.refuse(stated, payment.amount)
-        await self._finished_payment(known or await self.entries.insert(entry))
-
-    async def refund(
-        self,
-        session_id: ObjectId,
-        *,
-        actor: Actor,
-        reason: str,
-        amount: object | None = None,
-        request_key: str | None = None,
-        if_version: int | None = None,
-    ) -> Refunded:
-        """Pay money of a session back: of a cancelled one what is still due, or ``amount``. Admin, service.
-
-        Of one that is not cancelled, first an over-payment, then its price is lowered. More than was due of a cancelled
-        one makes more due.
-
-        Raises:
-            Conflict: ``nothing_to_refund``, ``disputed``; Invalid: ``over_refund``, ``amount_required``.
-            Unavailable: ``provider_not_configured``.
-        """
-        actor = await self.context.experts.identify(actor)
-        found = await finding.find_session(self.context, session_id, actor)
-        if actor.role not in _MONEY_ROLES:
-            raise NotAllowed("Not authorized to refund this session")
-        version = found.raw_session.get("version", 0)
-        if if_version is not None and version != if_version:
-            raise PreconditionFailed(details={"version": version})
-        refunds = await self.refunds.of_session(found, actor=actor, amount=amount, reason=reason, key=request_key)
-        return Refunded(await finding.find_session(self.context, found.session_id, actor), refunds)
-
-    async def set_refund_due(
-        self,
-        session_id: ObjectId,
-        *,
-        actor: Actor,
-        amount: object,
-        reason: str,
-        request_key: str | None = None,
-        if_version: int | None = None,
-    ) -> Change:
-        """Set what of a cancelled session shall go back, instead of what its policy says. Admin.
-
-        Raises:
-            TransitionRefused: it is not cancelled. Conflict: ``already_refunded``: more has gone back already.
-            Invalid: ``over_refund``: more than was paid.
-        """
-        actor = await self.context.experts.identify(actor)
-        found = await finding.find_session(self.context, session_id, actor)
-        if actor.role is not Role.ADMIN:
-            raise NotAllowed("Only an administrator can set what is refunded")
-        return await self.refunds.set_due(
-            found, amount, actor=actor, reason=reason, key=request_key or fresh_key(), if_version=if_version
-        )
-
-    async def refund_payment(
-        self,
-        payment_id: ObjectId,
-        *,
-        actor: Actor,
-        reason: str,
-        amount: object | None = None,
-        request_key: str | None = None,
-    ) -> list[Entry]:
-        """Pay a payment back: what is unplaced of it, or else all that is left, or ``amount``. Admin.
-
-        Unplaced money goes back first, then what is on an invoice, then what is on its sessions.
-
-        Raises:
-            NotFound: ``payment_not_found``. Conflict, Invalid: as of :meth:`refund`.
-        """
-        if actor.role is not Role.ADMIN:
-            raise NotAllowed("Only an administrator can refund a payment")
-        payment = await self.entries.get(payment_id)
-        if payment is None or payment.kind is not EntryKind.PAYMENT:
-            raise NotFound("Payment not found", code="payment_not_found")
-        if payment.applied_at is None:
-            if payment.state is not EntryState.CAPTURED:
-                raise Conflict("This payment has brought no money", code="nothing_to_refund")
-            payment = await self.applying.apply(payment)
-        done, rest = list[Entry](), money.amount(amount, payment.currency) if amount is not None else None
-        if rest == 0:
-            raise _wrong("amount", "must be above 0", "invalid_amount")
-        unplaced = left_beside(payment, None)
-        if rest is None and unplaced:
-            rest = unplaced
-        places: list[tuple[Place, ObjectId | None]] = [(Place.PAYMENT, None)]
-        places += [(each.to, each.id) for each in payment.allocations if each.to is not Place.UNPLACED]
-        left = [(place, id_, await self._left_of(payment, place, id_)) for place, id_ in places]
-        whole = sum((each for _, _, each in left), ZERO)
-        if not whole:
-            raise Conflict("There is nothing to refund", code="nothing_to_refund")
-        rest = whole if rest is None else rest
-        if rest > whole:
-            raise _wrong("amount", "is more than what was paid and not yet refunded", "over_refund")
-        for place, id_, most in left:
-            taken = min(rest, most)
-            if not taken:
-                continue
-            rest -= taken
-            if place is Place.SESSION and id_ is not None:
-                found = await finding.find_session(self.context, id_, Actor.system())
-                done += await self.refunds.of_session(
-                    found, actor=actor, amount=taken, reason=reason, key=request_key, of=payment.id
-                )
-            else:
-                done.append(
-                    await self.refunds.of_payment(
-                        payment, place, id_, taken, actor=actor, reason=reason, key=request_key
-                    )
-                )
-        return done
-
-    async def _left_of(self, payment: Entry, place: Place, id: ObjectId | None) -> Decimal:
-        if place is not Place.SESSION or id is None:
-            return left_beside(payment, id)
-        found = await finding.find_session(self.context, id, Actor.system())
-        return rules.left_of_payments(found.raw_session).get(payment.id, ZERO)
 
     async def cancellation(self, session_id: ObjectId, *, actor: Actor) -> Terms:
         """What a cancellation by this actor would give back now; the same rule as cancelling itself."""
@@ -674,7 +302,3 @@ class Ledger:
                 continue  # disputed, or its provider is away
             paid_back += 1
         return paid_back
-
-
-def _wrong(name: str, message: str, code: str | None = None) -> Invalid:
-    return Invalid(f"{name} {message}", code=code, errors=[FieldError(name, message)])

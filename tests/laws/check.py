@@ -166,7 +166,8 @@ def _life(session: Raw) -> Iterator[str]:
         if entry["from"] != status:
             yield f"L6 {_name(session)} was {status}, its history goes on from {entry['from']}"
         after = entry.get("to", entry["from"])
-        if after != entry["from"] and (entry["from"], after) not in STEPS:
+        revived = entry["action"] == "revive" and (entry["from"], after) == ("cancelled", "confirmed")
+        if after != entry["from"] and not revived and (entry["from"], after) not in STEPS:
             yield f"L6 {_name(session)} went from {entry['from']} to {after}"
         if (
             (status, after) == ("pending", "confirmed")
