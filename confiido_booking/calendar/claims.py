@@ -145,6 +145,16 @@ async def release(store: Store, expert_id: ObjectId, claim_id: ObjectId) -> None
     await store.update("release", "calendars", {"_id": expert_id}, {"$pull": {"busy": {"claimId": claim_id}}})
 
 
+async def release_each(store: Store, held: Mapping[ObjectId, Sequence[ObjectId]]) -> None:
+    """The same for many: the claims of each expert."""
+    writes = [
+        UpdateOne({"_id": expert_id}, {"$pull": {"busy": {"claimId": {"$in": list(claim_ids)}}}})
+        for expert_id, claim_ids in held.items()
+    ]
+    if writes:
+        await store.update_each("release", "calendars", writes)
+
+
 def entry_id(session: Mapping[str, Any]) -> ObjectId:
     """Where lists find a session: in its private service session, or, where it shares a public one, in an entry of its
     own (docs/decisions/0027)."""

@@ -161,13 +161,11 @@ async def _leave(store: Store, sessions: Sequence[Document], as_of: datetime) ->
         empty = await store.find("read events", "service_sessions", gone, {"_id": 1})
         await release_events(store, [event["_id"] for event in empty])
         await _delete(store, "service_sessions", gone)
+    held: dict[ObjectId, list[ObjectId]] = {}
     for session in sessions:
-        if (
-            session["status"] in ("pending", "confirmed")
-            and session.get("endsAt", as_of) > as_of
-            and "expertId" in session
-        ):
-            await claims.release(store, session["expertId"], session["claimId"])
+        if session["status"] in ACTIVE and session.get("endsAt", as_of) > as_of and "expertId" in session:
+            held.setdefault(session["expertId"], []).append(session["claimId"])
+    await claims.release_each(store, held)
 
 
 async def _pull(
