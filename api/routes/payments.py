@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.door import Asking, Caller, Writing, router
+from api.door import Asking, Caller, Writer, Writing, router
 from api.envelope import Answer, success
 from api.routes.invoices import Number
 from api.routes.queries import moment, word
@@ -14,7 +14,7 @@ from api.schemas import READS, SHOWN, WRITES, Asked, Pagination, Succeeded, refu
 from confiido_booking import money
 from confiido_booking.errors import FieldError, Invalid
 from confiido_booking.ids import Id
-from confiido_booking.ledger.models import Entry, EntryState, Place
+from confiido_booking.ledger.models import Entry, EntryKind, EntryState, Place
 from confiido_booking.money import Money
 from confiido_booking.payments.listing import PaymentFilter
 from confiido_booking.payments.provider import ProviderName
@@ -59,6 +59,10 @@ class RazorpayReturned(Asked):
     razorpay_order_id: Word = Field(alias="razorpay_order_id")
     razorpay_payment_id: Word = Field(alias="razorpay_payment_id")
     razorpay_signature: Word = Field(alias="razorpay_signature")
+
+
+class StripeReturned(Asked):
+    payment_intent: Word = Field(alias="payment_intent", description="As in the address that Stripe returns to")
 
 
 class LedgerEntry(PaymentView):
@@ -167,13 +171,28 @@ async def create_razorpay_order(writer: Writing, asked: RazorpayOrderAsked) -> A
 )
 async def verify_razorpay_payment(writer: Writing, returned: RazorpayReturned) -> Answer:
     """The session is paid and confirmed by it. Its webhook says the same; one payment counts once."""
+    return await _verified(writer, ProviderName.RAZORPAY, returned)
+
+
+@api.post(
+    "/verify-stripe-payment",
+    response_model=Succeeded[VerifiedPayment],
+    responses=WRITES | refusals(402),
+    summary="Ask Stripe whether a payment was made",
+)
+async def verify_stripe_payment(writer: Writing, returned: StripeReturned) -> Answer:
+    """As the other; for when the client is back before Stripe's webhook came."""
+    return await _verified(writer, ProviderName.STRIPE, returned)
+
+
+async def _verified(writer: Writer, provider: ProviderName, returned: Asked) -> Answer:
     verified = await writer.confiido.payments.verify(
-        actor=writer.actor, provider=ProviderName.RAZORPAY, returned=returned.model_dump()
+        actor=writer.actor, provider=provider, returned=returned.model_dump()
     )
     return success(
         {
-            "order_id": returned.razorpay_order_id,
-            "payment_id": returned.razorpay_payment_id,
+            "order_id": verified.provider_order_id,
+            "payment_id": verified.provider_payment_id,
             "transaction_id": verified.id,
             "verified": True,
         }
@@ -199,6 +218,8 @@ async def list_payments(asking: Asking, query: Annotated[PaymentQuery, Query()])
 
 
 def _with_unplaced(asking: Caller, stored: Entry) -> dict[str, object]:
+    if stored.kind is not EntryKind.PAYMENT:
+        return entry(asking, stored)
     unplaced = sum((part.amount for part in stored.allocations if part.to is Place.UNPLACED), money.ZERO)
     back = sum((part.amount for part in stored.returned), money.ZERO)
     return entry(asking, stored) | ({"unplaced": unplaced - back} if unplaced > back else {})

@@ -33,12 +33,21 @@ STATUSES = {
     EntryState.CAPTURED: TransactionStatus.COMPLETED,
     EntryState.REFUNDED: TransactionStatus.REFUNDED,
 }
+_UNPLACED_PARTS = {
+    "$filter": {"input": "$allocations", "as": "part", "cond": {"$eq": ["$$part.to", Place.UNPLACED.value]}}
+}
+_STILL_UNPLACED = {  # what is on nothing, less what of it has gone back
+    "$gt": [
+        {"$sum": {"$map": {"input": _UNPLACED_PARTS, "as": "part", "in": "$$part.amount"}}},
+        {"$sum": {"$map": {"input": {"$ifNull": ["$returned", []]}, "as": "back", "in": "$$back.amount"}}},
+    ]
+}
 _IN = (EntryState.CAPTURED, EntryState.REFUNDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentFilter:
-    """``unplaced``: only with money on no session and no invoice. ``from_``/``to``: made in [from, to)."""
+    """``unplaced``: only payments with money on no session and no invoice. ``from_``/``to``: made in [from, to)."""
 
     state: EntryState | None = None
     unplaced: bool = False
@@ -84,7 +93,11 @@ async def entries(
     if wanted.state is not None:
         query["state"] = wanted.state.value
     if wanted.unplaced:
-        query["allocations.to"] = Place.UNPLACED.value
+        query |= {
+            "kind": EntryKind.PAYMENT.value,
+            "allocations.to": Place.UNPLACED.value,
+            "$expr": _STILL_UNPLACED,
+        }
     span = {"$gte": wanted.from_, "$lt": wanted.to}
     if bounds := {operator: at for operator, at in span.items() if at is not None}:
         query["createdAt"] = bounds

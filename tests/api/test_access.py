@@ -180,6 +180,7 @@ ROWS = [
         (503, 404, 403, 404, 503, 403), {"amount": 20, "notes": {"payment_id": "{sessionId}"}},
     ),
     Row("POST /api/payments/verify-razorpay-payment", (503, 503, 403, 403, 403, 403), RETURNED),
+    Row("POST /api/payments/verify-stripe-payment", (503, 503, 403, 403, 403, 403), {"payment_intent": "pi_1"}),
     Row("GET /api/admin/payments", (403, 403, 403, 403, 200, 403), state="invoiced"),
     Row("GET /api/transactions/user", (200, 200, 403, 403, 403, 403)),
     Row("POST /api/webhooks/razorpay", (503,) * 6, {}, nobody=503),

@@ -208,6 +208,29 @@ async def test_stripe_opens_answers_again_and_confirms_by_webhook(
     assert session["paymentStatus"] == "paid"
 
 
+async def test_a_client_who_is_back_before_stripes_webhook_is_believed_when_stripe_agrees(
+    http: httpx.AsyncClient, ada: Actor, grace: Expert, as_: Headers, other_side: StandIn
+) -> None:
+    booking_id, session_id = await booked(http, as_(ada), grace)
+    opened = await http.post("/api/payments", json={"provider": "stripe", "sessionId": session_id}, headers=as_(ada))
+    intent = opened.json()["data"]["checkout"]["id"]
+    path, body = "/api/payments/verify-stripe-payment", {"payment_intent": intent}
+
+    early = await http.post(path, json=body, headers=as_(ada))
+    other_side.intents[intent]["status"] = "succeeded"
+    others = await http.post(path, json=body, headers=as_(a_client()))
+    verified = await http.post(path, json=body, headers=as_(ada))
+    completed = await http.put(
+        f"/api/bookings/{booking_id}/complete-payment",
+        json={"sessionId": session_id, "paymentMethod": "online", "loyaltyPointsUsed": 0},
+        headers=as_(ada),
+    )
+
+    assert (early.status_code, others.status_code, verified.status_code) == (402, 404, 200)
+    assert verified.json()["data"]["payment_id"] == intent
+    assert completed.status_code == 200
+
+
 @pytest.mark.parametrize(
     ("change", "status", "code"),
     [

@@ -11,8 +11,10 @@ import pytest
 from bson import ObjectId
 
 from confiido_booking import Confiido, Conflict, Invalid, NotAllowed, NotFound, PaymentNotVerified, Unavailable
+from confiido_booking.billing.rules import LineWish
 from confiido_booking.errors import InvalidSignature, MalformedEvent
 from confiido_booking.ledger.models import EntryKind, EntryState, Place
+from confiido_booking.payments.listing import PaymentFilter
 from tests.builders import Clock, a_client, a_service, an_admin, an_expert
 from tests.integration.paying import RAZORPAY, STRIPE, Paying
 from tests.providers import (
@@ -358,11 +360,14 @@ async def test_a_late_payment_whose_slot_is_gone_is_unplaced_and_can_go_back(pay
 
     await paying.hears(paying.captured(order))
     [entry] = await paying.entries()
-    page = await paying.confiido.payments.list(actor=an_admin(), filters=None, limit=10)
+    unplaced = PaymentFilter(unplaced=True)
+    page = await paying.confiido.payments.list(actor=an_admin(), filters=unplaced)
     refunds = await paying.confiido.ledger.refund_payment(entry.id, actor=an_admin(), reason="The slot is gone")
+    after = await paying.confiido.payments.list(actor=an_admin(), filters=unplaced)
 
     assert [(part.to, part.amount) for part in entry.allocations] == [(Place.UNPLACED, 20)]
     assert [each.id for each in page.entries] == [entry.id]
+    assert after.entries == []
     assert [each.state for each in refunds] == [EntryState.SETTLED]
     assert [each["payment_id"] for each in paying.other_side.refunds.values()] == ["pay_1"]
     assert (await paying.session())["status"] == "cancelled"
@@ -431,6 +436,53 @@ async def test_stripes_refund_of_the_dashboard_becomes_an_entry(paying: Paying) 
         ("refund", "settled"),
     ]
     assert (await paying.session())["refundAmount"].to_decimal() == 20
+
+
+@pytest.mark.parametrize("standalone", [True, False])
+async def test_an_invoice_is_paid_at_a_provider(paying: Paying, standalone: bool) -> None:
+    admin, invoices = an_admin(), paying.confiido.invoices
+    if standalone:
+        line = LineWish(description="Workbook", quantity=Decimal(2), unit_price=Decimal(15))
+        stated = await invoices.standalone(actor=admin, client_id=paying.ada.id, currency="INR", lines=[line])
+    else:
+        await paying.confiido.bookings.confirm(paying.booking_id, paying.session_id, actor=admin)
+        stated = await invoices.of_sessions(actor=admin, session_ids=[paying.session_id])
+    opened = await paying.confiido.payments.open(
+        actor=paying.ada, provider=RAZORPAY, to=Place.INVOICE, id=stated.invoice.id
+    )
+
+    await paying.hears(paying.captured(opened.checkout.order_id, amount=int(stated.balance.outstanding * 100)))
+
+    after = await invoices.get(stated.invoice.id, actor=admin)
+    assert (after.balance.status.value, after.balance.outstanding) == ("paid", 0)
+    assert ((await paying.session())["paymentStatus"] == "paid") is not standalone
+
+
+async def test_a_return_killed_at_any_command_is_finished_by_the_next(paying: Paying) -> None:
+    order = (await paying.open()).checkout.order_id
+    await paying.keep()
+    await paying.verify(order)
+    whole = await paying.books()
+
+    for stop in range(1, 40):
+        await paying.again()
+        left, store = stop, paying.confiido.store
+
+        async def dies(step: str) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise _Killed
+
+        store.hook = dies
+        with suppress(_Killed):
+            await paying.verify(order)
+        store.hook = None
+        if left > 0:
+            break
+        await paying.verify(order)
+        assert await paying.books() == whole, stop
+    assert stop > 4
 
 
 class _Killed(Exception):
