@@ -31,6 +31,7 @@ Filter = dict[str, Any]
 MAX_BYTES = 1_000_000 - outbox.MOST * outbox.EVENT_BYTES
 MOST_EVENTS = 2  # of a command on one session: itself, and the confirmation it brings
 CLOSING_BYTES = 1_000  # kept free for each session, so that none is too large to be confirmed, ended or cancelled
+_BYTES_PER_POSTING = 400  # more than one of a session's ledger weighs
 _BYTES_PER_SESSION = 1_000  # more than a session weighs without what is of any length
 ALL_THAT_WAS_PAID = {"$ifNull": ["$$s.paidAmount", {"$literal": Decimal128("0")}]}  # an expression
 # Weighed one by one, because the embedded engine cannot take the $bsonSize of a document with a Decimal128 in it.
@@ -52,7 +53,6 @@ _OF_ANY_LENGTH = (
     "source",
     "referralSource",
     "paymentMethod",
-    "ledger",
 )
 
 
@@ -153,7 +153,9 @@ def room_for(new_bytes: int) -> Filter:
     sessions = {"$multiply": [{"$size": "$sessions"}, _BYTES_PER_SESSION + CLOSING_BYTES]}
     texts = {"$bsonSize": {name: f"$sessions.{name}" for name in _OF_ANY_LENGTH}}
     quotes, legacies = {"$sum": "$sessions.quoteBytes"}, {"$sum": "$sessions.legacy.bytes"}
-    return {"$expr": {"$lt": [{"$add": [sessions, texts, quotes, legacies, new_bytes]}, MAX_BYTES]}}
+    counted = {"$map": {"input": "$sessions", "as": "s", "in": {"$size": {"$ifNull": ["$$s.ledger", []]}}}}
+    postings = {"$multiply": [{"$sum": counted}, _BYTES_PER_POSTING]}
+    return {"$expr": {"$lt": [{"$add": [sessions, texts, quotes, legacies, postings, new_bytes]}, MAX_BYTES]}}
 
 
 def has_room(document: Mapping[str, Any], new_bytes: int) -> bool:
@@ -161,6 +163,7 @@ def has_room(document: Mapping[str, Any], new_bytes: int) -> bool:
     sessions = document["sessions"]
     texts = {name: [session[name] for session in sessions if name in session] for name in _OF_ANY_LENGTH}
     fixed = len(sessions) * (_BYTES_PER_SESSION + CLOSING_BYTES)
+    fixed += sum(len(session.get("ledger") or []) for session in sessions) * _BYTES_PER_POSTING
     fixed += sum(int(session.get("quoteBytes", 0)) for session in sessions)
     fixed += sum(int(session["legacy"].get("bytes", 0)) for session in sessions if "legacy" in session)
     return fixed + len(bson.encode(texts)) + new_bytes < MAX_BYTES
