@@ -10,7 +10,7 @@ import typer
 
 from confiido_booking import times
 from confiido_booking.cli.running import connected, read_settings, run
-from confiido_booking.payments.reconciliation import Difference, Reconciliation
+from confiido_booking.payments.reconciliation import Difference
 
 _WIDTHS = (14, 40, 20, 20)
 
@@ -31,7 +31,7 @@ def reconcile(
         counts: Counter[str] = Counter()
         async with connected(settings) as confiido:
             with file.open(encoding="utf-8-sig", newline="") as opened:
-                async for difference in Reconciliation(confiido.store, first, until).compare(opened):
+                async for difference in confiido.payments.reconcile(opened, from_=first, to=until):
                     typer.echo(_as_json(difference, counts) if as_json else _as_row(difference, counts))
                     counts[difference.kind] += 1
         typer.echo(_end(counts, as_json=as_json))

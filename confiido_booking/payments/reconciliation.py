@@ -3,7 +3,6 @@
 Reads only. Every difference is given as it is found, so that neither the file nor the books are held in memory.
 """
 
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -93,18 +92,12 @@ class Reconciliation:
         async for raw in self.store.walk(COLLECTION, {"$or": _MOVED_MONEY}):
             for difference in _of_itself(Entry.model_validate(raw)):
                 yield difference
-        columns = {f"sessions.{name}": 1 for name in _SESSION_MONEY}
-        async for booking in self.store.walk("bookings", CURRENT, columns):
-            async for difference in self._sessions(booking.get("sessions") or []):
+        async for sessions in _batches(self._sessions()):
+            async for difference in self._of_sessions(sessions):
                 yield difference
-        async for kept in self.store.walk("booking_archive", {}, {f"session.{name}": 1 for name in _SESSION_MONEY}):
-            async for difference in self._sessions([kept["session"]]):
+        async for invoices in _batches(self.store.walk("invoices", {}, {"allocations": 1})):
+            async for difference in self._of_invoices(invoices):
                 yield difference
-        async for invoice in self.store.walk("invoices", {}, {"allocations": 1, "currency": 1}):
-            placed = {invoice["_id"]: sum((exact(each["amount"]) for each in invoice.get("allocations") or []), ZERO)}
-            for id_, (came, went) in (await self._allocated(Place.INVOICE, list(placed))).items():
-                if came - went != placed[id_]:
-                    yield _books(DifferenceKind.INVOICE, id_, "its allocations", came - went, placed[id_])
 
     async def _with_the_ledger(self, rows: Sequence[Row]) -> AsyncIterator[Difference]:
         keys = [row.key for row in rows]
@@ -135,30 +128,57 @@ class Reconciliation:
                     sentence=f"The {entry.kind} is in the ledger and not in the settlement",
                 )
 
-    async def _sessions(self, sessions: Sequence[Document]) -> AsyncIterator[Difference]:
-        for some in batched(sessions, _BATCH, strict=False):
-            sums = await self._allocated(Place.SESSION, [session["sessionId"] for session in some])
-            for session in some:
-                came, went = sums[session["sessionId"]]
-                paid, back = exact(session.get("paidAmount")), exact(session.get("refundAmount"))
-                if came != paid:
-                    yield _books(DifferenceKind.SESSION, session["sessionId"], "its paidAmount", came, paid)
-                if went != back:
-                    yield _books(DifferenceKind.SESSION, session["sessionId"], "its refundAmount", went, back)
+    async def _sessions(self) -> AsyncIterator[Document]:
+        """The money of every session, current and archived."""
+        columns = {f"sessions.{name}": 1 for name in _SESSION_MONEY}
+        async for booking in self.store.walk("bookings", CURRENT, columns):
+            for session in booking.get("sessions") or []:
+                yield session
+        async for kept in self.store.walk("booking_archive", {}, {f"session.{name}": 1 for name in _SESSION_MONEY}):
+            yield kept["session"]
+
+    async def _of_sessions(self, sessions: Sequence[Document]) -> AsyncIterator[Difference]:
+        sums = await self._allocated(Place.SESSION, [session["sessionId"] for session in sessions])
+        for session in sessions:
+            came, went = sums[session["sessionId"]]
+            paid, back = exact(session.get("paidAmount")), exact(session.get("refundAmount"))
+            if came != paid:
+                yield _books(DifferenceKind.SESSION, session["sessionId"], "its paidAmount", came, paid)
+            if went != back:
+                yield _books(DifferenceKind.SESSION, session["sessionId"], "its refundAmount", went, back)
+
+    async def _of_invoices(self, invoices: Sequence[Document]) -> AsyncIterator[Difference]:
+        sums = await self._allocated(Place.INVOICE, [invoice["_id"] for invoice in invoices])
+        for invoice in invoices:
+            came, went = sums[invoice["_id"]]
+            placed = sum((exact(each["amount"]) for each in invoice.get("allocations") or []), ZERO)
+            if came - went != placed:
+                yield _books(DifferenceKind.INVOICE, invoice["_id"], "its allocations", came - went, placed)
 
     async def _allocated(self, to: Place, ids: Sequence[ObjectId]) -> Mapping[ObjectId, tuple[Decimal, Decimal]]:
         """What payments put on each of these, and what refunds and chargebacks took off it."""
         query = {"allocations.id": {"$in": list(ids)}, "$or": _MOVED_MONEY}
         raws = await self.store.find("find allocated", COLLECTION, query, {"kind": 1, "allocations": 1})
-        sums: dict[ObjectId, tuple[Decimal, Decimal]] = defaultdict(lambda: (ZERO, ZERO))
+        sums: dict[ObjectId, tuple[Decimal, Decimal]] = dict.fromkeys(ids, (ZERO, ZERO))
         for raw in raws:
             for part in raw["allocations"]:
-                if part["to"] == to and part.get("id") in ids:
+                if part["to"] == to and part.get("id") in sums:
                     came, went = sums[part["id"]]
                     amount = exact(part["amount"])
                     is_payment = raw["kind"] == EntryKind.PAYMENT
                     sums[part["id"]] = (came + amount, went) if is_payment else (came, went + amount)
-        return {id_: sums[id_] for id_ in ids}
+        return sums
+
+
+async def _batches(documents: AsyncIterator[Document]) -> AsyncIterator[list[Document]]:
+    batch: list[Document] = []
+    async for document in documents:
+        batch.append(document)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _staged(file: IO[str], statement: Statement) -> Iterator[Difference]:

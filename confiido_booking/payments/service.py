@@ -5,9 +5,11 @@ is opened; what a caller says it is, is only ever compared with that.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
+from typing import IO
 
 from bson import ObjectId
 
@@ -22,6 +24,7 @@ from confiido_booking.payments.events import ProviderEvents
 from confiido_booking.payments.listing import PaymentFilter, PaymentPage, TransactionStats, TransactionStatus
 from confiido_booking.payments.provider import Checkout, Provider, ProviderName, Wanted
 from confiido_booking.payments.providers import Providers
+from confiido_booking.payments.reconciliation import Difference, Reconciliation
 
 MAX_RECEIPT = 40  # Razorpay's
 
@@ -143,6 +146,19 @@ class Payments:
     ) -> tuple[PaymentPage, TransactionStats]:
         """The client's own payments, the latest first, and what all of them come to."""
         return await listing.transactions(self.context, actor, status, page=page, limit=limit)
+
+    def reconcile(
+        self, file: IO[str], *, from_: datetime | None = None, to: datetime | None = None
+    ) -> AsyncIterator[Difference]:
+        """Every difference between a settlement (docs/payments.md), the ledger, the sessions and the invoices.
+
+        ``file``: open as text, ``newline=""``. ``from_``/``to``: of which entries it should tell; default: from its
+        first instant to its last. Reads only; one difference at a time.
+
+        Raises:
+            Invalid: ``invalid_settlement``.
+        """
+        return Reconciliation(self.context.store, from_, to).compare(file)
 
     async def finish(self) -> int:
         """What the worker does: work in the events that are not. How many were."""

@@ -290,13 +290,35 @@ async def test_whatever_the_order_of_its_webhooks_a_payment_ends_the_same(
 
     for names in every[:: 5 if engine_is_embedded else 1]:
         await paying.again()
-        for name in names:
+        for name in (*names, *reversed(names)):  # and all of them once more
             await paying.hears(story[name])
         ends.append((names, await paying.books()))
 
     assert {str(end) for _, end in ends} == {str(ends[0][1])}, ends
     events = await paying.confiido.store.collection("provider_events").find().to_list()
     assert all("doneAt" in event for event in events)
+
+
+async def test_whatever_the_order_of_stripes_webhooks_a_payment_ends_the_same(paying: Paying) -> None:
+    intent = (await paying.open(STRIPE)).checkout.order_id
+    await paying.keep()
+    now, refund = paying.clock.now, {"id": "re_1", "payment_intent": intent, "amount": 500, "currency": "inr"}
+    story = [
+        paying.succeeded(intent),
+        stripe_says("refund.created", now, **refund, status="pending"),
+        stripe_says("refund.updated", now, **refund, status="succeeded"),
+        stripe_says("charge.refunded", now, id="ch_1", refunds={"data": [{**refund, "status": "succeeded"}]}),
+    ]
+    ends = []
+
+    for webhooks in list(permutations(story))[::4]:
+        await paying.again()
+        for webhook in (*webhooks, *webhooks):
+            await paying.hears(webhook, STRIPE)
+        ends.append(await paying.books())
+
+    assert len({str(end) for end in ends}) == 1
+    assert ends[0][0] == ("confirmed", "partially_refunded", "20.00", "5.00")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from bson import Decimal128
+from bson import Decimal128, ObjectId
 
 from confiido_booking import Confiido
 from confiido_booking.cli import main
@@ -156,6 +156,30 @@ async def test_memory_does_not_grow_with_the_file(paying: Paying) -> None:
     await peak(200)  # whatever is made once
 
     assert await peak(8_000) < 1.5 * await peak(1_000)
+
+
+async def test_so_many_bookings_take_no_more_commands_than_their_batches(paying: Paying) -> None:
+    bookings = paying.confiido.store.collection("bookings")
+    one = await bookings.find_one({})
+    assert one is not None
+    await bookings.insert_many(
+        [
+            one
+            | {
+                "_id": ObjectId(),
+                "clientId": ObjectId(),
+                "sessions": [one["sessions"][0] | {"sessionId": ObjectId(), "paidAmount": Decimal128("1")}],
+            }
+            for _ in range(150)
+        ]
+    )
+    before = paying.confiido.store.commands
+
+    told = await compared(paying.confiido, PAID, BACK)
+
+    assert {each.kind.value for each in told} == {"session"}
+    assert len(told) == 300  # paid and refunded, each without an entry
+    assert paying.confiido.store.commands - before < 12
 
 
 def test_the_command_prints_a_table_or_json_and_exits_by_what_it_found(
