@@ -56,7 +56,7 @@ async def check_laws(confiido: Confiido, *, settled: bool = True) -> None:
 
 async def broken_laws(confiido: Confiido, *, settled: bool = True) -> list[str]:
     """What is wrong in the whole database, one sentence each."""
-    names = ("bookings", "calendars", "service_sessions", "booking_archive")
+    names = ("bookings", "calendars", "service_sessions", "booking_archive", "events")
     found = await asyncio.gather(*(confiido.store.collection(name).find().to_list() for name in names))
     raw = dict(zip(names, found, strict=True))
     now = confiido.clock()
@@ -85,7 +85,31 @@ def _on_the_way(raw: Mapping[str, list[Any]]) -> dict[Any, Any]:
     return {booking["clientId"]: arrived.get(booking["leaving"]["key"]) for booking in leaving}
 
 
+def _events(raw: Mapping[str, list[Any]]) -> Iterator[str]:
+    """MONEY, Events: each change of a session is told once, by the write that did it; at most 100 events wait."""
+    told: dict[Any, Counter[tuple[int, str]]] = defaultdict(Counter)
+    waiting = [event for booking in raw["bookings"] for event in booking.get("outbox", [])]
+    stored = {event["_id"] for event in raw["events"]}
+    for event in [*raw["events"], *(event for event in waiting if event["id"] not in stored)]:
+        if "version" in event["data"]:
+            told[event["sessionId"]][event["data"]["version"], event["type"]] += 1
+    for booking in raw["bookings"]:
+        if len(booking.get("outbox", [])) > 100:
+            yield f"{len(booking['outbox'])} events wait in {booking['_id']}"
+        if "mergedFrom" in booking:
+            continue
+        for session in booking["sessions"]:
+            versions = {version for version, _ in told[session["sessionId"]]}
+            if versions and versions != set(range(1, session["version"] + 1)):
+                yield f"{_name(session)} is at version {session['version']}, told were {sorted(versions)}"
+    for session_id, counts in told.items():
+        for (version, type_), count in counts.items():
+            if count > 1:
+                yield f"{type_} of {session_id} at version {version} was told {count} times"
+
+
 def _at_any_moment(raw: Mapping[str, list[Any]], now: datetime) -> Iterator[str]:
+    yield from _events(raw)
     for client, count in Counter(booking["clientId"] for booking in raw["bookings"]).items():
         if count > 1:
             yield f"L1 {count} bookings of the client {client}"
