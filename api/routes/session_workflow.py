@@ -132,6 +132,8 @@ class QuoteAccepted(Asked):
 async def request_session(writer: Writing, asked: SessionRequested) -> Answer:
     """A client for themselves; admin and service for somebody who wrote, phoned or walked in. Holds no time."""
     _check_role(writer, Role.CLIENT, Role.ADMIN, Role.SERVICE, action="request")
+    if asked.service_id is not None:
+        await writer.confiido.catalog.get(asked.service_id, actor=writer.actor)
     change = await writer.confiido.bookings.request(
         actor=writer.actor,
         expert=asked.expert_id,

@@ -59,7 +59,7 @@ WRITES: list[tuple[str, str, dict[str, Any]]] = [
             "expertId": "{grace}", "sessionType": "video", "duration": 30, "scheduledDate": "2026-03-10",
             "startTime": "12:30", "timezone": "Asia/Kolkata", "location": "l", "notes": "n", "source": "s",
             "referralSource": "r", "clientId": "{ada}", "clientEmail": "a@example.org", "clientName": "A",
-            "clientPhone": "+91", "serviceId": "{nobody}",
+            "clientPhone": "+91", "serviceId": "{service}",
         },
     ),
     (

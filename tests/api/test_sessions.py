@@ -438,3 +438,51 @@ async def test_a_session_is_a_file_for_calendars_that_lasts(door: Door, ada: Act
     assert (one["status"], two["status"]) == ("CONFIRMED", "CANCELLED")
     assert (without.status_code, without.json()["code"]) == (409, "no_time")
     assert foreign.status_code == 404
+
+
+async def test_no_client_pays_or_prices_their_own_session(door: Door, ada: Actor, grace: Expert) -> None:
+    """DEFECTS 17: what a client says of money is passed over or refused."""
+    claims: dict[str, object] = {"paymentStatus": "paid", "status": "confirmed", "price": 1, "amount": 1}
+    request = await session_of(await door.post(ada, "/request", asked(grace, **claims)), 201)
+    own_quote = await door.post(ada, "/quote", {"sessionId": request["sessionId"], "amount": 1})
+    await door.post(an_admin(), "/quote", {"sessionId": request["sessionId"], "amount": 30})
+    accepted = await session_of(await door.put(ada, request, "accept", **claims))
+    steps = {step: await door.put(ada, request, step, **claims) for step in ("paid", "complete", "book")}
+
+    assert (request["sessionStatus"], request["paymentStatus"], request["price"]) == ("requested", "pending", 0)
+    assert own_quote.status_code == 403
+    assert (accepted["sessionStatus"], accepted["paymentStatus"], accepted["price"]) == ("pending", "pending", 30)
+    assert {step: answer.status_code for step, answer in steps.items()} == dict.fromkeys(steps, 403)
+    assert (await session_of(await door.get(ada, f"/{request['sessionId']}")))["paid"] is False
+
+
+async def test_what_was_paid_has_not_taken_place_and_what_is_over_is_not_moved(
+    door: Door, ada: Actor, grace: Expert
+) -> None:
+    """DEFECTS 26."""
+    admin, mentor, move = an_admin(), an_expert(grace), {"startsAt": "2026-03-09T09:00:00Z"}
+    paid, done, gone = [
+        await session_of(await door.post(admin, "/booking", asked(grace, clientId=str(ada.id), startTime=at)), 201)
+        for at in ("09:00", "10:00", "11:00")
+    ]
+    for each in (paid, done):
+        await door.put(admin, each, "paid")
+    await door.put(mentor, done, "complete")
+    await door.put(ada, gone, "cancel")
+
+    after_payment = await session_of(await door.get(ada, f"/{paid['sessionId']}"))
+    moves = [await door.put(mentor, each, "reschedule", **move) for each in (done, gone)]
+    cancelled = await door.put(ada, paid, "cancel")
+
+    assert (after_payment["status"], after_payment["sessionStatus"]) == ("paid", "confirmed")
+    assert [(answer.status_code, answer.json()["details"]["status"]) for answer in moves] == [
+        (409, "completed"),
+        (409, "cancelled"),
+    ]
+    assert cancelled.json()["data"]["refund"] == {"due": 20, "fee": 0, "currency": "INR"}
+
+
+async def test_a_service_that_is_not_there_is_not_requested(door: Door, ada: Actor) -> None:
+    answer = await door.post(ada, "/request", {"serviceId": str(ObjectId())})
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "service_not_found")

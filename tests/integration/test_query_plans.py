@@ -4,8 +4,9 @@ Judged by the server's own plan. FerretDB shows PostgreSQL's, where a ``Seq Scan
 ``COLLSCAN``. The embedded engine has no plan worth the name: it may scan.
 """
 
-from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,11 +14,13 @@ from bson import ObjectId
 
 from confiido_booking import Actor, Confiido
 from confiido_booking.bookings import guards
+from confiido_booking.bookings.dialects import SALES_WORDS, in_sales_word
 from confiido_booking.bookings.models import CURRENT, OLD
 from confiido_booking.bookings.reading import SessionFilter
 from confiido_booking.database.store import Document, Store
 from tests.builders import Clock, a_client, an_admin
 
+STATUSES = ("completed", "confirmed", "pending", "cancelled", "no-show", "requested", "quoted", "draft")
 FILLING = 3000  # entries: with few a plan rightly reads them all
 
 
@@ -40,7 +43,7 @@ async def filled(confiido: Confiido, clock: Clock) -> Confiido:
                 "sessionId": ObjectId(),
                 "clientId": ObjectId(),
                 "sessionType": "video",
-                "status": ("completed", "confirmed", "pending", "cancelled", "no-show")[number % 5],
+                "status": STATUSES[number % len(STATUSES)],
                 "timeoutAt": clock.now + timedelta(minutes=number),
             },
         }
@@ -79,12 +82,18 @@ def _is_scan(step: Mapping[str, Any]) -> bool:
     return step.get("Index Name") == "_id_" and "object_id" not in str(step.get("Index Cond"))
 
 
-LISTS = {
+def _of_word(word: str, now: datetime) -> SessionFilter:
+    return SessionFilter(conditions=[in_sales_word(word, now)])
+
+
+LISTS: dict[str, Callable[[datetime], SessionFilter]] = {
     "client": lambda now: SessionFilter(client_id=ObjectId()),
     "expert": lambda now: SessionFilter(expert_id=ObjectId()),
     "confirmed": lambda now: SessionFilter(status="confirmed"),
     "pending": lambda now: SessionFilter(status="pending"),
     "cancelled": lambda now: SessionFilter(status="cancelled"),
+    "requested": lambda now: SessionFilter(status="requested"),
+    **{f"word {word}": partial(_of_word, word) for word in SALES_WORDS},
     "dates": lambda now: SessionFilter(from_=now - timedelta(days=7), to=now),
 }
 
