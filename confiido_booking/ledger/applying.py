@@ -5,7 +5,7 @@ client's document carries that out, whose guard is that each of them still has t
 leaves a posting of the entry on its sessions, also where it does nothing to them: so that whoever decided otherwise
 meanwhile, and slept, comes too late. What was posted is then noted on the entry.
 
-A session that was archived is first brought back into its booking (docs/decisions/0030).
+A session that was archived is first brought back into its booking (docs/decisions/0031).
 """
 
 from collections.abc import Sequence
