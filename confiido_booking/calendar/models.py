@@ -88,9 +88,7 @@ class ServiceSession(Document):
             IndexModel([("listing.clientId", ASCENDING), ("startsAt", DESCENDING)], name="client"),
             IndexModel([("listing.status", ASCENDING), ("startsAt", DESCENDING)], name="status"),
             IndexModel([("startsAt", DESCENDING)], name="starts"),
-            IndexModel(
-                [("serviceId", ASCENDING), ("startsAt", ASCENDING)], name="service", partialFilterExpression=PUBLIC
-            ),
+            IndexModel([("serviceId", ASCENDING)], name="service", sparse=True),
             IndexModel([("startsAt", ASCENDING)], name="public", partialFilterExpression=PUBLIC),
             IndexModel([("listing.sessionId", ASCENDING)], name="session"),
             IndexModel([("listing.status", ASCENDING), ("listing.timeoutAt", ASCENDING)], name="pending"),

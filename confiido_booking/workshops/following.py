@@ -69,7 +69,7 @@ async def move(context: Context, event: Raw, seat: Document, command: Command) -
     start they may cancel with a full refund.
     """
     for _ in range(_TRIES):
-        older = {"$or": [{"eventRev": {"$exists": False}}, {"eventRev": {"$lt": event["rev"]}}]}
+        older = {"eventRev": {"$not": {"$gte": event["rev"]}}}
         session = await _change(context, seat, "reschedule", older, _moved(event, seat, command), command.now)
         if session is not None:
             await claims.project(context.store, session, seat["clientId"])
@@ -87,7 +87,7 @@ async def _change(
     alive = {"timeoutAt": {"$not": {"$lte": now}}}
     ways = [
         {"sessions": {"$elemMatch": {**standing, "status": "confirmed"}}},
-        {"sessions": {"$elemMatch": {"$and": [{**standing, "status": "pending"}, alive]}}},
+        {"sessions": {"$elemMatch": {**standing, "status": "pending", **alive}}},
     ]
     document = await context.store.find_and_update(
         step,

@@ -7,7 +7,7 @@ Judged by the server's own plan. FerretDB shows PostgreSQL's, where a ``Seq Scan
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from bson import ObjectId
@@ -18,6 +18,7 @@ from confiido_booking.bookings.dialects import SALES_WORDS, in_sales_word
 from confiido_booking.bookings.models import CURRENT, OLD
 from confiido_booking.bookings.reading import SessionFilter
 from confiido_booking.database.store import Document, Store
+from confiido_booking.workshops.reading import EventFilter, _query
 from tests.builders import Clock, a_client, an_admin
 
 STATUSES = ("completed", "confirmed", "pending", "cancelled", "no-show", "requested", "quoted", "draft")
@@ -159,3 +160,32 @@ async def test_the_worker_finds_lapsed_holds_by_an_index(filled: Confiido, clock
 
 async def test_the_explanation_tells_a_scan_where_there_is_one(filled: Confiido) -> None:
     assert await scans(filled.store, "service_sessions", {"listing.sessionType": "audio"})
+
+
+@pytest.mark.parametrize("actor", [an_admin(), a_client(), Actor.expert(ObjectId()).as_expert(ObjectId())])
+@pytest.mark.parametrize("when", ["upcoming", "past"])
+async def test_service_sessions_to_come_and_past_are_found_by_an_index(
+    filled: Confiido, clock: Clock, when: Literal["upcoming", "past"], actor: Actor
+) -> None:
+    events = [
+        {
+            "expertId": ObjectId(),
+            "serviceId": ObjectId(),
+            "visibility": "public",
+            "status": ("scheduled", "completed", "canceled")[number % 3],
+            "startsAt": clock.now + timedelta(hours=number - FILLING // 2),
+        }
+        for number in range(FILLING)
+    ]
+    await filled.store.collection("service_sessions").insert_many(events)
+    wanted = [EventFilter(when=when, expert_id=ObjectId()), EventFilter(when=when, service_id=ObjectId())]
+    if when == "upcoming":
+        wanted.append(EventFilter(when=when, to=clock.now + timedelta(days=7)))
+
+    scanned = [
+        query
+        for each in wanted
+        if await scans(filled.store, "service_sessions", query := _query(actor, each, clock.now))
+    ]
+
+    assert scanned == []
