@@ -480,6 +480,33 @@ async def test_an_invoice_is_paid_at_a_provider(paying: Paying, standalone: bool
     assert ((await paying.session())["paymentStatus"] == "paid") is not standalone
 
 
+async def test_an_order_is_paid_as_a_whole_and_shared_out(paying: Paying) -> None:
+    second = await paying.confiido.bookings.book(
+        actor=paying.ada,
+        expert=paying.expert.id or "",
+        session_type="video",
+        duration=30,
+        starts_at=paying.clock.now + timedelta(hours=30),
+    )
+    order_id, bookings = ObjectId(), paying.confiido.store.collection("bookings")
+    await bookings.update_one({"_id": second.booking_id}, {"$set": {"sessions.$[].orderId": order_id}})
+    opened = await paying.confiido.payments.open(
+        actor=paying.ada, provider=RAZORPAY, to=None, id=order_id, amount=Decimal(40)
+    )
+
+    await paying.hears(paying.captured(opened.checkout.order_id, amount=4000))
+
+    stored = await bookings.find_one({"_id": second.booking_id})
+    assert stored is not None
+    assert [(each["status"], each["paidAmount"].to_decimal()) for each in stored["sessions"]] == [
+        ("confirmed", 20),
+        ("confirmed", 20),
+    ]
+    [entry] = await paying.entries()
+    assert entry.target is not None
+    assert (entry.target.to, sorted(part.amount for part in entry.allocations)) == (Place.ORDER, [20, 20])
+
+
 async def test_a_return_killed_at_any_command_is_finished_by_the_next(paying: Paying) -> None:
     order = (await paying.open()).checkout.order_id
     await paying.keep()
