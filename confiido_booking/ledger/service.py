@@ -154,8 +154,10 @@ class Ledger(Paying, Refunding):
         )
 
     async def attempts(self, owed: Owed, *, provider: str) -> list[Entry]:
-        """The open attempts of exactly this amount, the latest first; to be answered again instead of a new one."""
-        wanted = {"target.id": owed.target.id, "provider": provider, "state": EntryState.CREATED.value}
+        """The open attempts of exactly this amount, the latest first; to be answered again instead of a new one. One
+        that failed is open still: its order can be paid by another try."""
+        states = [EntryState.CREATED.value, EntryState.FAILED.value]
+        wanted = {"target.id": owed.target.id, "provider": provider, "state": {"$in": states}}
         found = await self.entries.find(wanted, sort=(("createdAt", -1), ("_id", -1)))
         return [each for each in found if (each.amount, each.currency) == (owed.amount, owed.currency)]
 

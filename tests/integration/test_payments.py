@@ -73,6 +73,31 @@ async def test_an_open_attempt_is_given_again(paying: Paying) -> None:
     assert len(await paying.entries()) == 1
 
 
+async def test_after_a_failed_try_the_same_order_is_paid(paying: Paying) -> None:
+    order = (await paying.open()).checkout.order_id
+    payment = razorpay_payment("pay_0", order, paying.minor)
+    await paying.hears(razorpay_says("payment.failed", paying.clock.now, payment=payment))
+    failed = [each.state for each in await paying.entries()]
+
+    again = await paying.open()
+    await paying.verify(again.checkout.order_id)
+
+    assert failed == [EntryState.FAILED]
+    assert again.checkout.order_id == order
+    assert [each.state for each in await paying.entries()] == [EntryState.CAPTURED]
+
+
+async def test_after_a_cancelled_intent_another_is_opened(paying: Paying) -> None:
+    first = (await paying.open(STRIPE)).checkout.order_id
+    paying.other_side.intents[first]["status"] = "canceled"
+    await paying.hears(stripe_says("payment_intent.canceled", paying.clock.now, id=first), STRIPE)
+
+    again = (await paying.open(STRIPE)).checkout.order_id
+
+    assert again != first
+    assert sorted(each.state.value for each in await paying.entries()) == ["created", "failed"]
+
+
 async def test_many_who_open_at_once_open_one(paying: Paying) -> None:
     opened = await asyncio.gather(*(paying.open() for _ in range(8)))
 
