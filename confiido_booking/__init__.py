@@ -4,7 +4,7 @@
 """
 
 from confiido_booking.actors import Actor, Role
-from confiido_booking.bookings.models import Booking, CancellationPolicy, CancellationTier, Session
+from confiido_booking.bookings.models import AddOn, Booking, CancellationPolicy, CancellationTier, Quote, Session
 from confiido_booking.bookings.reading import SessionFilter, SessionPage
 from confiido_booking.bookings.statuses import Medium, PaymentStatus, SessionStatus
 from confiido_booking.bookings.views import Change, ClientRef, View
@@ -30,6 +30,7 @@ from confiido_booking.settings import Settings
 
 __all__ = [
     "Actor",
+    "AddOn",
     "Booking",
     "BookingError",
     "CancellationPolicy",
@@ -49,6 +50,7 @@ __all__ = [
     "PaymentNotVerified",
     "PaymentStatus",
     "PreconditionFailed",
+    "Quote",
     "Role",
     "ServiceSession",
     "Session",

@@ -9,9 +9,8 @@ import pytest
 import vobject
 from pydantic import SecretStr
 
-from confiido_booking import Actor, Confiido, Expert, Settings
+from confiido_booking import Actor, AddOn, Confiido, Expert, Settings
 from confiido_booking.billing.models import InvoiceStatus
-from confiido_booking.bookings.models import AddOn
 from tests.api.conftest import Headers
 from tests.builders import Clock, an_admin, an_expert
 from tests.laws.check import check_laws

@@ -6,8 +6,7 @@ from decimal import Decimal
 import pytest
 from bson import ObjectId
 
-from confiido_booking import Actor, BookingError, ClientRef, Confiido, Expert, Settings
-from confiido_booking.bookings.models import AddOn
+from confiido_booking import Actor, AddOn, BookingError, ClientRef, Confiido, Expert, Settings
 from confiido_booking.bookings.views import Change
 from confiido_booking.database.store import Document
 from tests.builders import MONDAY, Clock, a_client, a_service, an_admin, an_expert, make_expert

@@ -16,6 +16,7 @@ COMMAND_LINE = LIBRARY / "cli"
 
 PUBLIC = [
     "Actor",
+    "AddOn",
     "Booking",
     "BookingError",
     "CancellationPolicy",
@@ -35,6 +36,7 @@ PUBLIC = [
     "PaymentNotVerified",
     "PaymentStatus",
     "PreconditionFailed",
+    "Quote",
     "Role",
     "ServiceSession",
     "Session",
