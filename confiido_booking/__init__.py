@@ -9,6 +9,8 @@ from confiido_booking.bookings.reading import SessionFilter, SessionPage
 from confiido_booking.bookings.statuses import Medium, PaymentStatus, SessionStatus
 from confiido_booking.bookings.views import Change, ClientRef, View
 from confiido_booking.calendar.models import ServiceSession
+from confiido_booking.catalog.models import Service, ServiceType
+from confiido_booking.catalog.service import ServiceInput
 from confiido_booking.client import Confiido
 from confiido_booking.errors import (
     BookingError,
@@ -52,7 +54,10 @@ __all__ = [
     "PreconditionFailed",
     "Quote",
     "Role",
+    "Service",
+    "ServiceInput",
     "ServiceSession",
+    "ServiceType",
     "Session",
     "SessionFilter",
     "SessionPage",

@@ -451,6 +451,24 @@ async def test_a_repeated_command_on_an_event_is_done_once(confiido: Confiido, g
     await check_laws(confiido)
 
 
+async def test_everyone_is_told_of_a_move_and_a_cancellation_by_events(
+    confiido: Confiido, grace: Expert, yoga: Service
+) -> None:
+    event, ada = await held(confiido, yoga), a_client()
+    await seated(confiido, event, ada)
+    await confiido.workshops.edit(event["_id"], actor=an_expert(grace), starts_at=SIX + timedelta(hours=2))
+    await confiido.workshops.cancel(event["_id"], actor=an_expert(grace))
+
+    await confiido.events.collect()
+
+    told = (await confiido.events.page(actor=an_admin())).events
+    of_event = [each["type"] for each in told if each["type"].startswith("service_session.")]
+    of_client = [each["type"] for each in told if each.get("clientId") == ada.id]
+    assert of_event == ["service_session.scheduled", "service_session.moved", "service_session.cancelled"]
+    assert of_client == ["session.booked", "session.rescheduled", "session.cancelled"]
+    assert all(each["data"]["serviceSessionId"] == event["_id"] for each in told if "clientId" not in each)
+
+
 async def test_upcoming_events_are_ascending_and_past_ones_descending(
     confiido: Confiido, grace: Expert, yoga: Service, clock: Clock
 ) -> None:
