@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from bson import ObjectId
 from pydantic import SecretStr
 
 from confiido_booking import Actor, Confiido, Conflict, Expert, Invalid, NotAllowed, NotFound, Settings, Unavailable
+from confiido_booking.bookings.models import AddOn
 from confiido_booking.bookings.views import Change
 from confiido_booking.database.store import Document
 from confiido_booking.messaging import sending
@@ -190,6 +192,35 @@ async def test_an_approved_move_is_told(confiido: Confiido, box: Mailbox, expert
     await tell(confiido)
 
     assert sorted(str(mail["Subject"]).split(":")[0] for mail in box.mails) == ["Moved", "Moved"]
+
+
+async def test_a_quote_is_sent_with_its_parts_and_where_to_accept_it(
+    confiido: Confiido, box: Mailbox, expert: Expert, clock: Clock
+) -> None:
+    asked = await confiido.bookings.request(actor=a_client(), expert=str(expert.id), session_type="video", duration=30)
+    ids = (asked.booking_id, asked.session_id)
+    await confiido.bookings.quote(*ids, actor=an_admin(), amount=50, text="The first offer")
+    clock.advance(minutes=1)
+    await confiido.bookings.quote(
+        *ids,
+        actor=an_admin(),
+        amount=40,
+        add_ons=[AddOn(name="Workbook <1>", price=Decimal(5))],
+        expires_at=clock.now + timedelta(days=2),
+        text="A better offer",
+    )
+
+    await tell(confiido)
+
+    [mail] = box.mails
+    text, html = part(mail, "text/plain"), part(mail, "text/html")
+    assert str(mail["Subject"]).endswith("₹45.00")
+    assert "Workbook <1>: ₹5.00" in text
+    assert "Workbook &lt;1&gt;" in html
+    assert "A better offer" in text
+    assert "It is good until Wednesday, 4 March 2026, 14:31" in text
+    assert f"https://confiido.example/pay/sessions/{asked.session_id}" in text
+    assert {m["state"] for m in await stored(confiido, kind="quote_sent")} == {"sent", "dropped"}
 
 
 async def test_a_payment_is_told_with_what_is_left_to_pay(confiido: Confiido, box: Mailbox, expert: Expert) -> None:

@@ -1,5 +1,6 @@
 """Every command's event is stored by the write that did it, and leaves the document in its order (MONEY, Events)."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -205,6 +206,41 @@ async def test_a_full_outbox_is_delivered_by_the_command_that_would_exceed_it(
     events = await store.find("read events", "events", {}, {"place": 1}, sort=[("place", 1)])
     assert [event["_id"] for event in events] == waiting[:-1]
     assert [event["place"] for event in events] == list(range(1, len(waiting)))
+
+
+async def test_without_its_guard_a_command_would_exceed_a_full_outbox(
+    confiido: Confiido, store: Store, expert: Expert, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = await book(confiido, expert, a_client(), clock)
+    await fill_outbox(store, change.booking_id)
+    monkeypatch.setattr(outbox, "room_for_events", lambda count=1: {})
+
+    await confiido.bookings.confirm(change.booking_id, change.session_id, actor=an_admin())
+
+    assert len((await the_booking(store, change.booking_id))["outbox"]) > outbox.MOST
+
+
+async def test_commands_that_race_at_a_full_outbox_lose_no_event(
+    confiido: Confiido, store: Store, clock: Clock
+) -> None:
+    expert, client = await make_expert(confiido, payment="later"), a_client()
+    change = await book(confiido, expert, client, clock)
+    waiting = await fill_outbox(store, change.booking_id, outbox.MOST - 1)
+
+    await asyncio.gather(
+        *(
+            confiido.bookings.patch(change.booking_id, change.session_id, actor=client, changes={"notes": str(number)})
+            for number in range(5)
+        ),
+        return_exceptions=True,
+    )
+
+    booking = await the_booking(store, change.booking_id)
+    events = await store.find("read events", "events", {}, {"place": 1}, sort=[("place", 1)])
+    everything = [*(event["_id"] for event in events), *(entry["id"] for entry in booking["outbox"])]
+    assert everything[: len(waiting)] == waiting
+    assert len(everything) == len(set(everything)) == len(waiting) + booking["sessions"][0]["version"] - 1
+    assert len(booking["outbox"]) <= outbox.MOST
 
 
 async def test_a_hold_expires_although_the_outbox_is_full(
