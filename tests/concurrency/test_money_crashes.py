@@ -25,7 +25,7 @@ from tests.laws.check import broken_laws
 from tests.ledger import ADMIN, Bank, an_expert_of, booked, broken_money, captured, in_state, with_bank
 from tests.processes import COLLECTIONS
 
-MOST_COMMANDS = 40
+MOST_COMMANDS = 60
 _numbers = count(1)
 
 
