@@ -21,7 +21,7 @@ from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.guards import Command
 from confiido_booking.bookings.healing import KEEP_FENCES, YOUNG
 from confiido_booking.bookings.models import CURRENT
-from confiido_booking.bookings.statuses import FINISHED
+from confiido_booking.bookings.statuses import FINISHED, HELD
 from confiido_booking.bookings.views import View
 from confiido_booking.doctor import Doctor
 from confiido_booking.errors import Conflict, NotFound
@@ -31,6 +31,7 @@ from confiido_booking.ledger.service import Ledger
 from confiido_booking.messaging.sending import Outgoing
 from confiido_booking.messaging.service import Messages
 from confiido_booking.migration.live import OldBookings
+from confiido_booking.orders.service import Orders
 from confiido_booking.payments.service import Payments
 
 BATCH = 500
@@ -67,11 +68,13 @@ class Chores:
     telling: Telling
     old: OldBookings
     payments: Payments
+    orders: Orders
 
     async def once(self) -> dict[str, int]:
         """Do all that is due. How many of each."""
         return {
             "expired": await self.expire_holds(),
+            "placed": await self.orders.settle(),
             "completed": await self.complete_ended(),
             "healed": await self.heal_recent(),
             "told": await self.payments.finish(),
@@ -105,6 +108,7 @@ class Chores:
             await self.expire_holds()
             await self.complete_ended()
             if turn % max(1, round(60 / seconds)) == 0:
+                await self.orders.settle()
                 await self.heal_recent()
                 await self.invoices.settle()
                 await self.old.show_all()
@@ -124,7 +128,7 @@ class Chores:
         async def expire(booking_id: ObjectId, session_id: ObjectId) -> bool:
             return await self.context.healing.expire(booking_id, session_id, now) is not None
 
-        query = {"listing.status": "pending", "listing.timeoutAt": {"$lte": now}}
+        query = {"listing.status": {"$in": sorted(HELD)}, "listing.timeoutAt": {"$lte": now}}
         return await self._each("find holds", query, expire)
 
     async def complete_ended(self) -> int:

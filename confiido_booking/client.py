@@ -44,6 +44,10 @@ from confiido_booking.messaging.sending import Outgoing
 from confiido_booking.messaging.service import COMMUNICATIONS, Messages
 from confiido_booking.messaging.service import INDEXES as MESSAGE_INDEXES
 from confiido_booking.migration.live import OldBookings
+from confiido_booking.orders.factory import BookingFactory
+from confiido_booking.orders.models import COLLECTION as ORDERS
+from confiido_booking.orders.models import INDEXES as ORDER_INDEXES
+from confiido_booking.orders.service import Orders
 from confiido_booking.payments.events import COLLECTION as PROVIDER_EVENTS
 from confiido_booking.payments.events import INDEXES as PROVIDER_EVENT_INDEXES
 from confiido_booking.payments.providers import Providers
@@ -63,6 +67,7 @@ OTHER_INDEXES = {
     "invoice_numbers": NUMBER_INDEXES,
     "reviews": REVIEW_INDEXES,
     PAYMENTS: PAYMENT_INDEXES,
+    ORDERS: ORDER_INDEXES,
     "events": EVENT_INDEXES,
     DELIVERIES: DELIVERY_INDEXES,
     PROVIDER_EVENTS: PROVIDER_EVENT_INDEXES,
@@ -88,6 +93,8 @@ class Confiido:
     invoices: Invoices
     catalog: Catalog
     workshops: Workshops
+    orders: Orders
+    factory: BookingFactory
     ledger: Ledger
     payments: Payments
     reviews: Reviews
@@ -177,6 +184,7 @@ class Confiido:
         deliveries = Deliveries(store, settings, clock, events)
         payments = Payments(context, ledger, known)
         bookings = Bookings(context, ledger)
+        orders = Orders(context, catalog)
         messages = Messages(context, events)
         telling = Telling(events, deliveries, messages, Outgoing(context))
         return cls(
@@ -190,6 +198,8 @@ class Confiido:
             invoices=invoices,
             catalog=catalog,
             workshops=Workshops(context, catalog),
+            orders=orders,
+            factory=BookingFactory(orders),
             ledger=ledger,
             reviews=Reviews(context),
             events=events,
@@ -198,7 +208,7 @@ class Confiido:
             messages=messages,
             idempotency=IdempotencyKeys(store, clock),
             doctor=Doctor(context, ledger),
-            chores=Chores(context, Archive(store), invoices, ledger, telling, old, payments),
+            chores=Chores(context, Archive(store), invoices, ledger, telling, old, payments, orders),
             old=old,
             payments=payments,
         )

@@ -28,6 +28,8 @@ from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document
 from confiido_booking.ledger import examining
 from confiido_booking.ledger.service import Ledger
+from confiido_booking.orders.examining import KINDS as ORDER_KINDS
+from confiido_booking.orders.examining import OrderExaminer
 from confiido_booking.workshops.examining import KINDS as EVENT_KINDS
 from confiido_booking.workshops.examining import EventExaminer
 
@@ -46,6 +48,7 @@ _REPAIRED_IN = (
     "expert_overlap",
     "unapplied_payment",
     "ledger",
+    *ORDER_KINDS,
 )
 Cure = Callable[[], Awaitable[object]]
 
@@ -140,6 +143,8 @@ class Doctor:
         if since is None:
             seen.calendars = {calendar["_id"]: calendar async for calendar in store.walk("calendars", {})}
         events = EventExaminer(self.context, seen.add, seen.now)
+        orders = OrderExaminer(self.context, seen.add, seen.now)
+        await orders.orders(since)
         async for booking in store.walk("bookings", {"updatedAt": {"$gte": since}, **CURRENT} if since else CURRENT):
             seen.bookings += 1
             seen.sessions += len(booking["sessions"])
@@ -150,6 +155,7 @@ class Doctor:
             await self._check_claims(seen, booking)
             await self._check_service_sessions(seen, booking)
             await events.seats_of(booking)
+            await orders.of_booking(booking)
             self._complain(seen, examining.of_sessions(booking["sessions"]))
             if since is None:
                 await self._check_archive(seen, booking)

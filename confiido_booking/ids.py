@@ -45,13 +45,13 @@ Id = Annotated[
 ]
 
 
-def new_reference() -> str:
-    """A booking reference such as ``CB-7K3M9-QX2TP``: 50 random bits, no look-alike letters.
+def new_reference(prefix: str = "CB") -> str:
+    """A reference such as ``CB-7K3M9-QX2TP``: 50 random bits, no look-alike letters; ``CB`` a booking, ``CO`` an order.
 
     Not guarded by a unique index, because no unique index may lack the shard key (DESIGN 4).
     """
     letters = "".join(secrets.choice(_ALPHABET) for _ in range(10))
-    return f"CB-{letters[:5]}-{letters[5:]}"
+    return f"{prefix}-{letters[:5]}-{letters[5:]}"
 
 
 def new_claim_id(now: datetime) -> ObjectId:

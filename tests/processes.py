@@ -16,7 +16,7 @@ from bson import ObjectId
 from confiido_booking import BookingError, Confiido
 from confiido_booking.database.store import Document, Filter, Store, Update
 
-COLLECTIONS = ("bookings", "calendars", "service_sessions", "booking_archive", "experts", "users", "payments")
+COLLECTIONS = ("bookings", "calendars", "service_sessions", "booking_archive", "experts", "users", "payments", "orders")
 _SPINS = 12  # loop turns after which a task that waits for no command has reached its next one, or its end
 
 _READS_WHAT_STANDS_STILL = frozenset({"read expert", "read experts"})

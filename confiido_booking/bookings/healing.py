@@ -17,6 +17,7 @@ from confiido_booking.bookings.unconverted import SHOWN
 from confiido_booking.calendar import claims, events, seats
 from confiido_booking.database.store import Document, Duplicate, Store
 from confiido_booking.events import outbox
+from confiido_booking.orders import following
 
 YOUNG = timedelta(seconds=30)  # a claim younger than this may still get its session; no law rests on it
 KEEP_FENCES = timedelta(days=1)  # longer than any command can sleep
@@ -47,6 +48,7 @@ class Healing:
             return None
         session: Document = document["sessions"][0]
         await self.drop(session, document["clientId"])
+        await following.of_session(self.store, session, now)
         return session
 
     async def _expire(self, booking_id: ObjectId, session_id: ObjectId, command: Command) -> Document | None:
@@ -87,9 +89,16 @@ class Healing:
 
     async def fence(self, client_id: ObjectId, claim_id: ObjectId, now: datetime) -> bool:
         """PROTOCOL's FENCE: after it no push can stand on the claim. False = a session stands on it."""
-        standing = {"$elemMatch": {"claimId": claim_id, "status": {"$ne": "cancelled"}}}
+        return await self._fence(client_id, claim_id, {"claimId": claim_id, "status": {"$ne": "cancelled"}}, now)
+
+    async def fence_order(self, client_id: ObjectId, order_id: ObjectId, now: datetime) -> bool:
+        """FENCE of all that an order is to give. False = its sessions came to be."""
+        return await self._fence(client_id, order_id, {"orderId": order_id}, now)
+
+    async def _fence(self, client_id: ObjectId, fenced: ObjectId, session: Document, now: datetime) -> bool:
+        standing = {"$elemMatch": session}
         guard = {**guards.of_client(client_id), **guards.OPEN, "sessions": {"$not": standing}}
-        fence = {"$addToSet": {"abandonedClaims": claim_id}, "$set": guards.stamp(now)}
+        fence = {"$addToSet": {"abandonedClaims": fenced}, "$set": guards.stamp(now)}
         fresh = guards.empty_booking(client_id, now)
         for name in ("clientId", "abandonedClaims", "updatedAt"):
             del fresh[name]

@@ -18,7 +18,7 @@ from pymongo import ASCENDING, IndexModel
 
 from confiido_booking import times
 from confiido_booking.bookings import totals
-from confiido_booking.bookings.statuses import Medium, PaymentStatus, SessionStatus, TimeoutStatus
+from confiido_booking.bookings.statuses import HELD, Medium, PaymentStatus, SessionStatus, TimeoutStatus
 from confiido_booking.database.documents import STORED, Embedded, Instant
 from confiido_booking.ids import Id, new_reference
 from confiido_booking.ledger.models import Posting
@@ -164,6 +164,8 @@ class Session(Embedded):
     service_version: int | None = None
     service_type: str | None = None  # what was bought: individual, workshop, course, package, bundle
     order_id: Id | None = None
+    partial_cancel: str | None = None  # rest, none: a client cancels it only with its order (MONEY)
+    valid_until: Instant | None = None  # a draft's: until when it can be scheduled
     group_id: Id | None = None
     expert_id: Id | None = None
     expert_user_id: str | None = None
@@ -237,7 +239,7 @@ class Session(Embedded):
 
     def is_lapsed(self, now: datetime) -> bool:
         """SPEC 4: an expired hold counts as gone at once, whether or not anything has swept it."""
-        return self.status == SessionStatus.PENDING and self.timeout_at is not None and self.timeout_at <= now
+        return self.status in HELD and self.timeout_at is not None and self.timeout_at <= now
 
     @property
     def current_quote(self) -> Quote | None:

@@ -40,17 +40,17 @@ async def place(
         ClientBusy: another active session of the client is at that time.
         TransitionRefused, NotAllowed, NotFound, PreconditionFailed: as for every command on a session.
     """
-    return await _as_read(context, booking_id, session_id, command, view, planning, _placed)
+    return await as_read(context, booking_id, session_id, command, view, planning, _placed)
 
 
 async def replanned(
     context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command, view: View, planning: Planning
 ) -> Change:
     """As :func:`place`, for a change that depends on what is read and asks for no minutes."""
-    return await _as_read(context, booking_id, session_id, command, view, planning, _changed)
+    return await as_read(context, booking_id, session_id, command, view, planning, _changed)
 
 
-async def _as_read(
+async def as_read(
     context: Context,
     booking_id: ObjectId,
     session_id: ObjectId,
@@ -75,8 +75,8 @@ async def _as_read(
 
 async def _changed(context: Context, found: Found, command: Command, view: View, plan: Plan) -> Change | None:
     """None = the session is not as it was read, or there was no room and now is."""
-    as_read = replace(plan, guard={**plan.guard, "version": found.session["version"]})
-    change = await decide(context, found.document["_id"], found.session["sessionId"], command, view, as_read)
+    exactly = replace(plan, guard={**plan.guard, "version": found.session["version"]})
+    change = await decide(context, found.document["_id"], found.session["sessionId"], command, view, exactly)
     if change is None and plan.grows and not guards.has_room(found.document, plan.needs(command)):
         await make_room(context, found, command, plan)
     return change
@@ -93,13 +93,13 @@ async def _placed(context: Context, found: Found, command: Command, view: View, 
         return await _no_place(context, found, command, after)
     standing = {"serviceSessionId": after["serviceSessionId"], "claimId": claim_id}
     onto = replace(plan, fields={**plan.fields, **standing})
-    document = await _move_onto(context, found, command, view, after, onto)
+    document = await move_onto(context, found, command, view, after, onto)
     if document is None and await context.healing.expire_own(
         client_id, after["startsAt"], after["endsAt"], command.now
     ):
-        document = await _move_onto(context, found, command, view, after, onto)
+        document = await move_onto(context, found, command, view, after, onto)
     if document is None:
-        return await _refused(context, found, command, plan, expert_id, claim_id)
+        return await refused(context, found, command, plan, expert_id, claim_id)
     change = Change(document, before["sessionId"])
     await claims.project(store, change.raw_session, client_id)
     if old_claim is not None:
@@ -107,7 +107,7 @@ async def _placed(context: Context, found: Found, command: Command, view: View, 
     return change
 
 
-async def _move_onto(
+async def move_onto(
     context: Context, found: Found, command: Command, view: View, after: Document, plan: Plan
 ) -> Document | None:
     """RESCHEDULE 3: the session stands on the new claim, if it is as it was read and the client is free then."""
@@ -143,7 +143,7 @@ async def _no_place(context: Context, found: Found, command: Command, after: Doc
     raise SlotTaken(await context.free_time.next_starts(expert, after["startsAt"], after["duration"]))
 
 
-async def _refused(
+async def refused(
     context: Context, found: Found, command: Command, plan: Plan, expert_id: ObjectId, claim_id: ObjectId
 ) -> Change | None:
     """The update was refused: give the new claim back, unless it was our own whose answer was lost; and say why."""

@@ -70,8 +70,10 @@ async def _push_once(
         **guards.room_for(sum(map(guards.weight, sessions))),
     }
     placed = [session for session in sessions if "claimId" in session]
+    fences = [session["claimId"] for session in placed] + [each["orderId"] for each in sessions if "orderId" in each]
+    if fences:
+        guard["abandonedClaims"] = {"$nin": fences}
     if placed:
-        guard["abandonedClaims"] = {"$nin": [session["claimId"] for session in placed]}
         in_the_way = [guards.overlapping(session["startsAt"], session["endsAt"]) for session in placed]
         guard["$nor"] = [{"sessions": overlap} for overlap in in_the_way]
     return await context.store.find_and_update(

@@ -21,6 +21,7 @@ from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import rules
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.models import CURRENT
+from confiido_booking.bookings.statuses import HELD
 from confiido_booking.bookings.views import HEAD
 from confiido_booking.database.store import Document
 from confiido_booking.errors import FieldError, Invalid
@@ -76,10 +77,10 @@ class SessionPage:
 def in_status(word: str, now: datetime) -> dict[str, Any]:
     """Listing entries whose status is ``word`` now, lapsed holds being cancelled."""
     status = "listing.status"
-    if word == "pending":
-        return {status: "pending", "listing.timeoutAt": {"$not": {"$lte": now}}}
+    if word in HELD:
+        return {status: word, "listing.timeoutAt": {"$not": {"$lte": now}}}
     if word == "cancelled":
-        return {"$or": [{status: "cancelled"}, {status: "pending", "listing.timeoutAt": {"$lte": now}}]}
+        return {"$or": [{status: "cancelled"}, {status: {"$in": sorted(HELD)}, "listing.timeoutAt": {"$lte": now}}]}
     return {status: word}
 
 

@@ -15,7 +15,7 @@ from bson import ObjectId
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import totals
 from confiido_booking.bookings.models import CancellationPolicy
-from confiido_booking.bookings.statuses import ACTIVE, UNPLACED, SessionStatus
+from confiido_booking.bookings.statuses import ACTIVE, HELD, UNPLACED, SessionStatus
 from confiido_booking.errors import BookingError, Conflict, FieldError, Invalid, NotAllowed, TransitionRefused
 from confiido_booking.money import ZERO, exact, rounded
 
@@ -63,7 +63,8 @@ TRANSITIONS: dict[str, Transition] = {
         frozenset({Role.EXPERT, Role.ADMIN, Role.SERVICE, Role.PAYMENT}),
         "confirmed",
     ),
-    "expire": Transition(frozenset({S.PENDING}), S.CANCELLED, _ANYBODY, "expired"),
+    "schedule": Transition(frozenset({S.DRAFT}), None, frozenset({Role.CLIENT, Role.ADMIN}), "scheduled"),
+    "expire": Transition(HELD, S.CANCELLED, _ANYBODY, "expired"),
     "complete": Transition(
         frozenset({S.CONFIRMED}),
         S.COMPLETED,
@@ -105,9 +106,9 @@ TRANSITIONS: dict[str, Transition] = {
 
 
 def is_lapsed(session: Raw, now: datetime) -> bool:
-    """SPEC 4: a pending session past its hold counts as gone at once."""
+    """SPEC 4: a pending session past its hold counts as gone at once; so does a draft of an order that was not paid."""
     deadline = session.get("timeoutAt")
-    return session["status"] == S.PENDING and deadline is not None and deadline <= now
+    return session["status"] in HELD and deadline is not None and deadline <= now
 
 
 def status_now(session: Raw, now: datetime) -> str:
@@ -153,6 +154,11 @@ def why_not(action: str, session: Raw, actor: Actor, now: datetime) -> BookingEr
     starts_at = session.get("startsAt")
     if action == "accept":
         return _why_not_accepted(session, now)
+    if action == "schedule" and (session.get("validUntil") or now) < now:
+        return TransitionRefused("scheduled", status, "The time to schedule this session has passed", "validity_ended")
+    if action == "cancel" and actor.role is Role.CLIENT and "partialCancel" in session:
+        sentence = "This session is part of an order and cannot be cancelled by itself"
+        return TransitionRefused("cancelled", status, sentence, "part_of_order")
     if action == "cancel" and actor.role is Role.CLIENT and is_placed(session) and _cancel_until(session) <= now:
         return TransitionRefused(
             "cancelled", status, "It is too late for you to cancel this session", "too_late_to_cancel"

@@ -13,6 +13,7 @@ from confiido_booking.bookings import totals
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.dialects import SALES_WORDS, SETTLED, word_of
 from confiido_booking.bookings.reading import SessionFilter, query_of
+from confiido_booking.bookings.statuses import HELD
 from confiido_booking.database.store import Document
 from confiido_booking.money import ZERO, exact
 
@@ -59,7 +60,7 @@ async def stats(context: Context, actor: Actor, wanted: SessionFilter | None = N
 async def _groups(context: Context, query: Document, now: datetime) -> list[Document]:
     lapsed = {
         "$and": [
-            {"$eq": ["$listing.status", "pending"]},
+            {"$in": ["$listing.status", sorted(HELD)]},
             {"$lte": [{"$ifNull": ["$listing.timeoutAt", {"$literal": _FAR}]}, {"$literal": now}]},
         ]
     }

@@ -40,6 +40,7 @@ class Medium(StrEnum):
 
 
 ACTIVE = frozenset({SessionStatus.PENDING, SessionStatus.CONFIRMED})
+HELD = frozenset({SessionStatus.PENDING, SessionStatus.DRAFT})  # what a hold that lapses ends; a draft while unpaid
 FINISHED = frozenset({SessionStatus.COMPLETED, SessionStatus.NO_SHOW, SessionStatus.CANCELLED})
 COUNTED = frozenset({SessionStatus.PENDING, SessionStatus.CONFIRMED, SessionStatus.COMPLETED, SessionStatus.NO_SHOW})
 UNPLACED = frozenset({SessionStatus.REQUESTED, SessionStatus.QUOTED, SessionStatus.DRAFT})

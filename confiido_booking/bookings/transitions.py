@@ -24,6 +24,7 @@ from confiido_booking.calendar import claims
 from confiido_booking.database.store import Document
 from confiido_booking.errors import ClientBusy, Conflict, NotFound, PreconditionFailed
 from confiido_booking.events import outbox
+from confiido_booking.orders import following
 
 _SESSION_FIELDS = frozenset(info.alias or name for name, info in Session.model_fields.items())
 CLOSED_REQUEST: dict[str, Any] = {
@@ -36,7 +37,8 @@ CLOSED_REQUEST: dict[str, Any] = {
         ]
     }
 }
-_NOTHING_PAID = {"paidAmount": {"$lte": Decimal128("0")}}
+_BY_ITSELF: Document = {"partialCancel": {"$exists": False}}  # not one that a client cancels only with its order
+_NOTHING_PAID: Document = {"paidAmount": {"$lte": Decimal128("0")}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,7 @@ async def _follow_up(context: Context, change: Change) -> None:
         await context.healing.drop(session, client_id)
     elif "serviceSessionId" in session:
         await claims.project(context.store, session, client_id)
+    await following.of_session(context.store, session, context.clock())
 
 
 async def explain(context: Context, booking_id: ObjectId, session_id: ObjectId, command: Command) -> Found | Change:
@@ -249,8 +252,10 @@ async def cancel(context: Context, booking_id: ObjectId, session_id: ObjectId, c
     if role is not Role.CLIENT:
         return await transition(context, booking_id, session_id, command, view, plan)
     before_the_start = {"clientCancelUntil": {"$not": {"$lte": now}}, "startsAt": {"$not": {"$lte": now}}}
-    plan = replace(plan, placed=before_the_start)
-    change = await decide(context, booking_id, session_id, command, view, replace(plan, guard=_NOTHING_PAID))
+    plan = replace(plan, placed=before_the_start, guard=_BY_ITSELF)
+    change = await decide(
+        context, booking_id, session_id, command, view, replace(plan, guard=_BY_ITSELF | _NOTHING_PAID)
+    )
     if change is not None:
         return change
     found = await explain(context, booking_id, session_id, command)
@@ -260,7 +265,7 @@ async def cancel(context: Context, booking_id: ObjectId, session_id: ObjectId, c
     if session["paidAmount"].to_decimal() > 0:
         due = cancelling.refund_due(session, now, role)
         plan = replace(plan, fields={**plan.fields, "refundDue": Decimal128(due)}, expressions=CLOSED_REQUEST)
-        plan = replace(plan, guard={"version": session["version"]})
+        plan = replace(plan, guard=_BY_ITSELF | {"version": session["version"]})
     return await transition(context, booking_id, session["sessionId"], command, view, plan)
 
 

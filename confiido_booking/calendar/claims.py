@@ -200,6 +200,7 @@ def service_session(session: Mapping[str, Any], client_id: ObjectId) -> Document
 
 
 _BUFFERS = ("bufferBefore", "bufferAfter")
+_OF_A_DRAFT = ("sessionType", "maxParticipants", "currentParticipants", "seats", "status")  # that got a seat since
 _COPIED = ("expertId", "serviceId", "title", "startsAt", "endsAt", "timezone")
 _LISTED = (
     "sessionId",
@@ -215,6 +216,8 @@ _LISTED = (
     "source",
     "createdTime",
     "conflict",
+    "orderId",
+    "serviceType",
 )
 
 
@@ -236,7 +239,8 @@ async def insert_service_session(store: Store, session: Mapping[str, Any], clien
 async def project(store: Store, session: Mapping[str, Any], client_id: ObjectId) -> None:
     """PROTOCOL's S(x, n): write the service session of ``session`` unless somebody newer has."""
     written = {**service_session(session, client_id), "rev": session["version"]}
-    await _write(store, entry_id(session), session["version"], {"$set": written})
+    gone: Document = {"$unset": dict.fromkeys(_OF_A_DRAFT, "")} if session.get("seat") else {}
+    await _write(store, entry_id(session), session["version"], {"$set": written, **gone})
     if session.get("seat"):
         await seats.settle(store, session)
 

@@ -48,6 +48,8 @@ class Listing(Embedded):
     currency: str = "INR"
     timeout_at: Instant | None = None
     source: str | None = None
+    order_id: Id | None = None
+    service_type: str | None = None
     created_time: Instant | None = None
 
 

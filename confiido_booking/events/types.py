@@ -46,6 +46,10 @@ OTHER_TYPES = frozenset(
         "order.paid",
         "order.cancelled",
         "order.expired",
+        "order.refunded",
+        "order.expiring",
+        "order.extended",
+        "order.ended",
         "client.merged",
         "review.written",
     }

@@ -23,6 +23,7 @@ Raw = Mapping[str, Any]
 EVENT_STATUS = {
     "requested": "draft",
     "quoted": "draft",
+    "draft": "draft",
     "pending": "scheduled",
     "confirmed": "scheduled",
     "completed": "completed",
@@ -36,6 +37,9 @@ STEPS = {
     ("quoted", "pending"),
     ("quoted", "confirmed"),
     ("quoted", "cancelled"),
+    ("draft", "pending"),
+    ("draft", "confirmed"),
+    ("draft", "cancelled"),
     ("pending", "confirmed"),
     ("pending", "cancelled"),
     ("confirmed", "completed"),
@@ -44,8 +48,8 @@ STEPS = {
     ("completed", "confirmed"),
     ("no-show", "confirmed"),
 }
-FIRST = {"requested", "quoted", "pending", "confirmed"}
-UNPLACED = {"requested", "quoted"}
+FIRST = {"requested", "quoted", "draft", "pending", "confirmed"}
+UNPLACED = {"requested", "quoted", "draft"}
 
 
 async def check_laws(confiido: Confiido, *, settled: bool = True) -> None:

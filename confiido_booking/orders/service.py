@@ -1,0 +1,116 @@
+"""Orders: one purchase, one payment, one or more sessions (SPEC 9; docs/seats.md)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from bson import ObjectId
+
+from confiido_booking.actors import Actor
+from confiido_booking.bookings import rules as booking_rules
+from confiido_booking.bookings.book import whose
+from confiido_booking.bookings.context import Context
+from confiido_booking.bookings.guards import Command, fresh_key
+from confiido_booking.bookings.pushing import answered
+from confiido_booking.bookings.views import ClientRef, View, When
+from confiido_booking.bookings.workflow import within_deadline
+from confiido_booking.catalog.service import Catalog
+from confiido_booking.errors import Conflict
+from confiido_booking.orders import buying, placing, reading
+from confiido_booking.orders.buying import Wish
+from confiido_booking.orders.reading import OrderFilter, OrderPage, OrderView
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """``confiido.orders``. Commands refuse like those of ``confiido.bookings``; ``request_key`` names one (L9)."""
+
+    context: Context
+    catalog: Catalog
+
+    @within_deadline
+    async def create(
+        self,
+        service_id: ObjectId,
+        *,
+        actor: Actor,
+        client: ClientRef | None = None,
+        service_session_id: ObjectId | None = None,
+        starts_at: datetime | str | None = None,
+        timezone: str | None = None,
+        request_key: str | None = None,
+    ) -> OrderView:
+        """Buy a service: all that it gives, or nothing. A client for themselves, staff for ``client``.
+
+        Where payment is due the order is ``pending_payment`` and holds its places until it lapses; what costs nothing
+        is paid at once. ``service_session_id``: of a workshop; ``starts_at``: of an individual service.
+
+        Raises:
+            As of :func:`confiido_booking.orders.buying.prepare` and :func:`confiido_booking.orders.placing.place`.
+        """
+        actor = await self.context.experts.identify(actor)
+        who = whose(actor, client)
+        key = request_key or fresh_key()
+        wish = Wish(
+            service_id=service_id,
+            event_id=service_session_id,
+            when=When(starts_at=starts_at, timezone=timezone) if starts_at is not None else None,
+            client=client,
+        )
+        if request_key is not None:
+            done = await self._done(who, key)
+            if done is not None:
+                return done
+            await placing.undo_own(self.context, who.client_id, key, self.context.clock())
+        try:
+            try:
+                return await self._create_once(wish, who, actor, key)
+            except Conflict as refused:
+                if refused.code != "try_again":
+                    raise
+                return await self._create_once(wish, who, actor, key)
+        except Conflict:
+            done = await self._done(who, key)
+            if done is None:
+                raise
+            return done  # another try of this very command came first
+
+    async def _create_once(self, wish: Wish, who: ClientRef, actor: Actor, key: str) -> OrderView:
+        command = Command(action="purchase", actor=actor, now=self.context.clock(), key=key)
+        purchase = await buying.prepare(self.context, self.catalog, wish, who, command, key)
+        await placing.place(self.context, purchase, who, command)
+        return await reading.get(self.context, purchase.order.id, Actor.system())
+
+    async def _done(self, who: ClientRef, key: str) -> OrderView | None:
+        """L9: the order that this key made before, if it did."""
+        change = await answered(self.context, who.client_id, key, View.HEAD)
+        if change is None or "orderId" not in change.raw_session:
+            return None
+        order_id = change.raw_session["orderId"]
+        view = await reading.get(self.context, order_id, Actor.system())
+        if view.order.seen is None:
+            await placing.undo(self.context, view.order, self.context.clock())  # it stands, and is finished
+            view = await reading.get(self.context, order_id, Actor.system())
+        return view
+
+    async def get(self, order_id: ObjectId, *, actor: Actor) -> OrderView:
+        """One order with its sessions: its client's own, and staff's. Raises NotFound ``order_not_found``."""
+        return await reading.get(self.context, order_id, await self.context.experts.identify(actor))
+
+    async def list(
+        self, *, actor: Actor, filters: OrderFilter | None = None, page: int = 1, limit: int = 20
+    ) -> OrderPage:
+        """A page of orders, the latest first. Raises NotAllowed for experts."""
+        return await reading.page_of(self.context, actor, filters or OrderFilter(), page=page, limit=limit)
+
+    async def settle(self) -> int:
+        """Undo or finish what processes that died have left half placed. For the worker and the doctor."""
+        return await placing.settle(self.context)
+
+    def _command(self, action: str, actor: Actor, key: str | None, reason: str | None = None) -> Command:
+        return Command(
+            action=action,
+            actor=actor,
+            now=self.context.clock(),
+            key=key or fresh_key(),
+            reason=booking_rules.text(reason, "reason") if reason else None,
+        )
