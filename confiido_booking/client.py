@@ -184,7 +184,7 @@ class Confiido:
         deliveries = Deliveries(store, settings, clock, events)
         payments = Payments(context, ledger, known)
         bookings = Bookings(context, ledger)
-        orders = Orders(context, catalog)
+        orders = Orders(context, catalog, ledger)
         messages = Messages(context, events)
         telling = Telling(events, deliveries, messages, Outgoing(context))
         return cls(

@@ -68,7 +68,7 @@ class Applying(Locating):
         """The entry's sessions once it is posted on them, and why it was refused where it was."""
         refusal: BookingError | None = None
         for _ in range(ATTEMPTS):
-            at, now = await self.located(entry), self.context.clock()
+            at = await self.located(entry)
             if not at.sessions:
                 return at, refusal
             if any(rules.posting_of(each, entry.id) for each in at.sessions):
@@ -80,7 +80,7 @@ class Applying(Locating):
             try:
                 if strict:
                     check_version(at.sessions[0], if_version)
-                    rules.refuse_payment(at.sessions[0], entry.amount, entry.currency, actor_of(entry), now)
+                    self._refuse(entry, at.sessions)
                 effects = self._effects(entry, at.sessions)
                 late = not strict and await self._revived(entry, at)
                 if not any(effect.fields.get("paidAmount") for effect in effects):
@@ -91,6 +91,13 @@ class Applying(Locating):
             if not late:
                 await self.write(at.document, effects, command)
         raise Conflict(CHANGING, code="try_again")
+
+    def _refuse(self, entry: Entry, sessions: Sequence[Document]) -> None:
+        terms = entry.amount, entry.currency, actor_of(entry), self.context.clock()
+        if _is_for_order(entry):
+            rules.refuse_order_payment(sessions, *terms)
+        else:
+            rules.refuse_payment(sessions[0], *terms)
 
     def _effects(self, entry: Entry, sessions: Sequence[Document]) -> list[Effect]:
         """What the entry does: to its one session, to those of its order, or as its parts were settled on."""
@@ -103,6 +110,8 @@ class Applying(Locating):
         for wanted, amount in demands:
             shares, reason = rules.portions(wanted, amount, entry.currency, actor, now)
             effects += [rules.paid(session, entry, part, now, hold) for session, part in shares]
+            if shares and _is_for_order(entry):
+                effects += rules.with_the_order(wanted, shares, now)
             if not shares:
                 effects.append(rules.untouched(wanted[0], entry, reason or "unknown_session"))
         return effects
@@ -220,3 +229,7 @@ class Applying(Locating):
             else:
                 return placed, refusal
         return ZERO, refusal
+
+
+def _is_for_order(entry: Entry) -> bool:
+    return entry.target is not None and entry.target.to is Place.ORDER

@@ -18,6 +18,7 @@ from confiido_booking.ledger import rules
 from confiido_booking.ledger.entries import FINISH_AFTER, Entries, actor_of
 from confiido_booking.ledger.models import MANUAL, OPENING, Allocation, Entry, EntryKind, EntryState, Place, Target
 from confiido_booking.ledger.rules import Effect
+from confiido_booking.orders import following
 
 ATTEMPTS = 8
 CHANGING = "The session is changing; please try again"
@@ -71,10 +72,12 @@ class Locating:
         return changed
 
     async def follow(self, document: Document | None, sessions: Sequence[Document]) -> None:
-        """The service sessions say what their sessions say. Done twice it is done once."""
+        """The service sessions and the orders say what their sessions say. Done twice it is done once."""
         for session in sessions:
             if document is not None and "serviceSessionId" in session:
                 await claims.project(self.context.store, session, document["clientId"])
+        for order_id in {session["orderId"] for session in sessions if "orderId" in session}:
+            await following.follow(self.context.store, order_id, self.context.clock())
 
     async def located(self, entry: Entry) -> Located:
         """The sessions that an entry is for, as :meth:`sessions_of` gives them."""

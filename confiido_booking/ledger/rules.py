@@ -18,7 +18,7 @@ from confiido_booking.actors import Actor
 from confiido_booking.bookings import rules as booking_rules
 from confiido_booking.bookings import totals
 from confiido_booking.bookings.rules import status_now
-from confiido_booking.bookings.statuses import PaymentStatus, SessionStatus, TimeoutStatus
+from confiido_booking.bookings.statuses import HELD, PaymentStatus, SessionStatus, TimeoutStatus
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.errors import BookingError, Conflict, FieldError, Invalid, TransitionRefused
 from confiido_booking.ledger.models import Entry, EntryKind, Posting
@@ -149,13 +149,43 @@ def paid(session: Raw, entry: Entry, amount: Decimal, now: datetime, hold: timed
     """A payment comes onto a session. Wholly paid, a live hold is confirmed; the first part of it restarts the hold."""
     before, left = totals.line(session).paid, owed(session) - amount
     fields = _paying(session, entry, amount, left)
-    if session["status"] != SessionStatus.PENDING:
+    if session["status"] not in HELD:
         return Effect(session, fields)
     if left <= 0:
-        return Effect(session, {**fields, **confirmed(now)}, SessionStatus.CONFIRMED)
-    if before == 0 and hold is not None and "timeoutAt" in session:
+        return _let_go(session, fields, now)
+    if before == 0 and hold is not None and session.get("timeoutAt"):
         fields["timeoutAt"] = max(session["timeoutAt"], now + hold)
     return Effect(session, fields)
+
+
+def _let_go(session: Raw, fields: Mapping[str, Any], now: datetime) -> Effect:
+    """What was held until it is paid is the client's: a pending session is confirmed, a draft waits for its time."""
+    if session["status"] == SessionStatus.PENDING:
+        return Effect(session, {**fields, **confirmed(now)}, SessionStatus.CONFIRMED)
+    return Effect(session, {**fields, "timeoutAt": None, "timeoutStatus": TimeoutStatus.COMPLETED.value})
+
+
+def with_the_order(sessions: Sequence[Raw], shares: Sequence[tuple[Raw, Decimal]], now: datetime) -> list[Effect]:
+    """With the last of what is owed for an order, what costs nothing in it is no longer held either."""
+    parts = {session["sessionId"]: part for session, part in shares}
+    live = [each for each in sessions if each["status"] != SessionStatus.CANCELLED]
+    if any(owed(each) > parts.get(each["sessionId"], ZERO) for each in live):
+        return []
+    return [_let_go(each, {}, now) for each in live if each["status"] in HELD and each["sessionId"] not in parts]
+
+
+def refuse_order_payment(sessions: Sequence[Raw], amount: Decimal, currency: str, actor: Actor, now: datetime) -> None:
+    """:func:`refuse_payment` of an order: of all that is owed for its sessions together."""
+    refusals = [(each, why_unpayable(each, actor, now)) for each in sessions]
+    payable = [each for each, refusal in refusals if refusal is None]
+    if not payable:
+        raise next((why for _, why in refusals if isinstance(why, Conflict) and why.code == "already_paid"), None) or (
+            refusals[0][1] or Conflict("There is nothing left to pay", code="already_paid")
+        )
+    if payable[0]["currency"] != currency:
+        raise _wrong("currency", f"must be the order's, {payable[0]['currency']}", "currency_mismatch")
+    if amount > sum((owed(each) for each in payable), ZERO):
+        raise _wrong("amount", "is more than what is outstanding", "overpayment")
 
 
 def _paying(session: Raw, entry: Entry, amount: Decimal, left: Decimal) -> dict[str, Any]:

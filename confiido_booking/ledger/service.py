@@ -13,10 +13,9 @@ from bson import ObjectId
 from confiido_booking.actors import Actor, Role
 from confiido_booking.billing import reading as invoices_reading
 from confiido_booking.billing.rules import refuse_unless_open
-from confiido_booking.bookings import cancelling, finding
+from confiido_booking.bookings import cancelling, finding, guards, merging
 from confiido_booking.bookings import rules as booking_rules
 from confiido_booking.bookings.cancelling import Terms
-from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.statuses import SessionStatus
 from confiido_booking.database.store import Document
 from confiido_booking.errors import (
@@ -39,6 +38,7 @@ from confiido_booking.ledger.models import (
 from confiido_booking.ledger.paying import Paying
 from confiido_booking.ledger.refunding import Refunding
 from confiido_booking.money import ZERO
+from confiido_booking.orders.models import COLLECTION as ORDERS
 
 _BATCH = 200
 
@@ -88,8 +88,7 @@ class Ledger(Paying, Refunding):
         if to is Place.INVOICE:
             return await self._owed_of_invoice(id, actor)
         if to is Place.ORDER:
-            query: Document = {"sessions.orderId": id, **CURRENT}
-            document = await self.context.store.find_one("read booking", "bookings", query)
+            document = await self._ordered(id)
             sessions = [each for each in (document or {}).get("sessions", []) if each.get("orderId") == id]
         else:
             found = await finding.find_session(self.context, id, actor)
@@ -110,6 +109,15 @@ class Ledger(Paying, Refunding):
             client_id=document["clientId"],
             booking_id=document["_id"],
         )
+
+    async def _ordered(self, order_id: ObjectId) -> Document | None:
+        """The document of the client whose order it is, where sessions of it are current."""
+        store = self.context.store
+        order = await store.find_one("read order", ORDERS, {"_id": order_id}, {"clientId": 1})
+        if order is None:
+            return None
+        query = {**guards.of_client(order["clientId"]), "sessions.orderId": order_id}
+        return await merging.followed(store, await store.find_one("read booking", "bookings", query))
 
     async def _owed_of_invoice(self, id: ObjectId, actor: Actor) -> Owed:
         stated = await invoices_reading.find(self.context, id, actor)

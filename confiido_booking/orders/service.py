@@ -1,7 +1,9 @@
 """Orders: one purchase, one payment, one or more sessions (SPEC 9; docs/seats.md)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 from bson import ObjectId
 
@@ -15,9 +17,20 @@ from confiido_booking.bookings.views import ClientRef, View, When
 from confiido_booking.bookings.workflow import within_deadline
 from confiido_booking.catalog.service import Catalog
 from confiido_booking.errors import Conflict
-from confiido_booking.orders import buying, placing, reading
+from confiido_booking.ledger.service import Ledger
+from confiido_booking.orders import buying, cancelling, paying, placing, reading
 from confiido_booking.orders.buying import Wish
+from confiido_booking.orders.cancelling import Preview
 from confiido_booking.orders.reading import OrderFilter, OrderPage, OrderView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """An order after a cancellation: which sessions it took, and what is due back for them."""
+
+    order: OrderView
+    session_ids: Sequence[ObjectId]
+    refund_due: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +39,7 @@ class Orders:
 
     context: Context
     catalog: Catalog
+    ledger: Ledger
 
     @within_deadline
     async def create(
@@ -101,6 +115,71 @@ class Orders:
     ) -> OrderPage:
         """A page of orders, the latest first. Raises NotAllowed for experts."""
         return await reading.page_of(self.context, actor, filters or OrderFilter(), page=page, limit=limit)
+
+    @within_deadline
+    async def pay(
+        self,
+        order_id: ObjectId,
+        *,
+        actor: Actor,
+        amount: object | None = None,
+        currency: str | None = None,
+        method: str | None = None,
+        reference: str | None = None,
+        paid_at: datetime | None = None,
+        request_key: str | None = None,
+    ) -> OrderView:
+        """Record money that was received for an order: all that is outstanding, or ``amount``. Admin, service.
+
+        It goes to the sessions in proportion to what each owes. Wholly paid, the pending ones are confirmed.
+
+        Raises:
+            NotFound: ``order_not_found``. NotAllowed: client, expert. Conflict: ``already_paid``.
+            Invalid: ``overpayment``, ``currency_mismatch``, ``invalid_amount``.
+        """
+        actor = await self.context.experts.identify(actor)
+        await reading.get(self.context, order_id, actor)
+        await paying.pay(
+            self.context,
+            self.ledger,
+            order_id,
+            actor=actor,
+            amount=amount,
+            currency=currency,
+            method=method,
+            reference=reference,
+            paid_at=paid_at,
+            key=request_key,
+        )
+        return await reading.get(self.context, order_id, actor)
+
+    @within_deadline
+    async def cancel(
+        self,
+        order_id: ObjectId,
+        *,
+        actor: Actor,
+        session_ids: Sequence[ObjectId] | None = None,
+        reason: str | None = None,
+        request_key: str | None = None,
+    ) -> Cancelled:
+        """Cancel an order, or these sessions of it, in one update; its client and admins. What began stays.
+
+        Raises:
+            NotFound: ``order_not_found``, ``session_not_found``. NotAllowed: a service.
+            Conflict: ``nothing_to_cancel``, ``too_late_to_cancel``, ``whole_order_only``, ``rest_only``.
+        """
+        actor = await self.context.experts.identify(actor)
+        await reading.get(self.context, order_id, actor)
+        command = self._command("cancel", actor, request_key, reason)
+        cancelled = await cancelling.cancel(self.context, order_id, session_ids, command)
+        view = await reading.get(self.context, order_id, actor)
+        return Cancelled(order=view, session_ids=cancelled, refund_due=cancelling.refund_due(view, cancelled))
+
+    async def cancellation(self, order_id: ObjectId, *, actor: Actor) -> Preview:
+        """What a cancellation of all that has not begun would give back now. Raises NotFound ``order_not_found``."""
+        actor = await self.context.experts.identify(actor)
+        return cancelling.preview(await reading.get(self.context, order_id, actor), actor)
 
     async def settle(self) -> int:
         """Undo or finish what processes that died have left half placed. For the worker and the doctor."""

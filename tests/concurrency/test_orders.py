@@ -9,9 +9,10 @@ from bson import ObjectId
 
 from confiido_booking import Actor, BookingError, Confiido, Conflict
 from confiido_booking.orders.reading import OrderView
-from tests.builders import Clock, a_client, make_expert
+from tests.builders import Clock, a_client, an_admin, make_expert
 from tests.laws.check import broken_laws
 from tests.laws.orders import broken_orders
+from tests.ledger import broken_money
 from tests.ordering import SIX, events_of, id_of, offered, package_of
 from tests.processes import Snapshot, outcome, processes
 
@@ -171,3 +172,82 @@ async def test_equal_orders_at_once_with_one_key_make_one(confiido: Confiido, cl
     assert len(await shop.bought(shop.ada)) == 2
     assert await broken_laws(confiido) == []
     assert await broken_orders(confiido) == []
+
+
+async def test_a_payment_killed_at_any_command_pays_all_of_the_order_or_nothing(
+    confiido: Confiido, clock: Clock
+) -> None:
+    shop = await open_shop(confiido, clock)
+    bought = await shop.buy(confiido, "course", shop.ada, "ada's")
+    shop.snapshot, begins = await Snapshot.take(confiido), clock.now
+
+    for stop in range(MOST_COMMANDS):
+        await shop.again(begins)
+        async with processes(confiido, "pay") as (process,):
+            await process.start(process.confiido.orders.pay(bought.id, actor=an_admin(), request_key="k"))
+            got_to_its_end = await process.run_to(stop)
+            moment = f"stopped after {process.trace}"
+            clock.advance(seconds=61)
+            await confiido.doctor.repair()
+            assert await broken_laws(confiido) == [], moment
+            assert await broken_orders(confiido) == [], moment
+            await process.finish()
+            statuses = {each.status for each in (await confiido.orders.get(bought.id, actor=shop.ada)).sessions}
+            assert statuses in ({"pending"}, {"confirmed"}), moment
+            assert await broken_orders(confiido) == [], moment
+            assert await broken_money(confiido) == [], moment
+        if got_to_its_end:
+            return
+    pytest.fail(f"pay needs more than {MOST_COMMANDS} commands")
+
+
+async def test_a_cancellation_killed_at_any_command_takes_all_of_it_or_nothing(
+    confiido: Confiido, clock: Clock
+) -> None:
+    shop = await open_shop(confiido, clock)
+    bought = await shop.buy(confiido, "course", shop.ada, "ada's")
+    await confiido.orders.pay(bought.id, actor=an_admin())
+    shop.snapshot, begins = await Snapshot.take(confiido), clock.now
+
+    for stop in range(MOST_COMMANDS):
+        await shop.again(begins)
+        async with processes(confiido, "cancel") as (process,):
+            await process.start(process.confiido.orders.cancel(bought.id, actor=shop.ada, request_key="k"))
+            got_to_its_end = await process.run_to(stop)
+            moment = f"stopped after {process.trace}"
+            assert await broken_laws(confiido, settled=False) == [], moment
+            clock.advance(seconds=61)
+            report = await confiido.doctor.repair()
+            assert list(report.findings) == [], moment
+            assert await broken_laws(confiido) == [], moment
+            assert await broken_orders(confiido) == [], moment
+            done = await confiido.orders.get(bought.id, actor=shop.ada)
+            assert done.status in ("paid", "cancelled"), moment
+            assert await process.finish() == "ok", moment
+            assert await broken_laws(confiido) == [], moment
+            assert await broken_orders(confiido) == [], moment
+        if got_to_its_end:
+            return
+    pytest.fail(f"cancel needs more than {MOST_COMMANDS} commands")
+
+
+@pytest.mark.parametrize("round_", range(5))
+async def test_cancelling_and_paying_at_once_end_as_one_after_the_other(
+    round_: int, confiido: Confiido, clock: Clock
+) -> None:
+    shop = await open_shop(confiido, clock)
+    bought = await shop.buy(confiido, "course", shop.ada, "ada's")
+
+    answers = await asyncio.gather(
+        outcome(confiido.orders.cancel(bought.id, actor=shop.ada)),
+        outcome(confiido.orders.pay(bought.id, actor=an_admin())),
+    )
+
+    left = await confiido.orders.get(bought.id, actor=shop.ada)
+    assert left.status == "cancelled", answers
+    assert answers[0] == "ok"
+    due = sum(session.refund_due or 0 for session in left.sessions)
+    assert (due, left.standing.paid) == ((500, 500) if answers[1] == "ok" else (0, 0)), answers
+    assert await broken_laws(confiido) == []
+    assert await broken_orders(confiido) == []
+    assert await broken_money(confiido) == []

@@ -436,6 +436,8 @@ async def test_an_orders_payment_goes_to_its_sessions_in_proportion_to_what_each
         expert = await an_expert_of(confiido, price)
         changes.append(await booked(confiido, expert, client=ada, hours=hours))
         await in_state(confiido, changes[-1], orderId=order)
+    placed = {"_id": order, "clientId": ada.id, "status": "pending_payment", "reference": "CO-1"}
+    await confiido.store.insert("insert order", "orders", placed)
     owed = await confiido.ledger.owed(Place.ORDER, order, actor=ada)
     await confiido.ledger.open(owed, provider="bank", provider_order_id="o", actor=ada)
 

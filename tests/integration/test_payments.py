@@ -515,6 +515,8 @@ async def test_an_order_is_paid_as_a_whole_and_shared_out(paying: Paying) -> Non
     )
     order_id, bookings = ObjectId(), paying.confiido.store.collection("bookings")
     await bookings.update_one({"_id": second.booking_id}, {"$set": {"sessions.$[].orderId": order_id}})
+    placed = {"_id": order_id, "clientId": paying.ada.id, "status": "pending_payment", "reference": "CO-1"}
+    await paying.confiido.store.insert("insert order", "orders", placed)
     opened = await paying.confiido.payments.open(
         actor=paying.ada, provider=RAZORPAY, to=None, id=order_id, amount=Decimal(40)
     )

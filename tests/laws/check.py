@@ -165,7 +165,8 @@ def _sums(booking: Raw, everything: Iterable[Raw]) -> Iterator[str]:
         count += 1
         mine = sums[session["currency"]]
         price, paid, refunded = (_number(session[name]) for name in ("price", "paidAmount", "refundAmount"))
-        if session["status"] in ("pending", "confirmed", "completed", "no-show"):
+        paid_for = session["status"] == "draft" and session["paymentStatus"] in ("paid", "partially_refunded")
+        if paid_for or session["status"] in ("pending", "confirmed", "completed", "no-show"):
             mine["booked"] += price
             mine["outstanding"] += price - paid + refunded
         if session["status"] == "cancelled":
