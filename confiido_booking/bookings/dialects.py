@@ -63,3 +63,11 @@ def in_sales_word(word: str, now: datetime) -> dict[str, Any]:
     if word == "invoiced":
         return {**placed, "listing.invoiced": True}
     return {**placed, "listing.invoiced": {"$ne": True}, "listing.paymentStatus": {"$in": list(SETTLED)}}
+
+
+_SEAT_WORDS = {"requested": "draft", "quoted": "draft", "pending": "pending_payment", "cancelled": "canceled"}
+
+
+def seat_word(status: str) -> str:
+    """Seed 004's word for a session's status: draft, pending_payment, confirmed or canceled."""
+    return _SEAT_WORDS.get(status, "draft" if status == SessionStatus.DRAFT else "confirmed")

@@ -16,7 +16,7 @@ from confiido_booking.actors import Actor
 from confiido_booking.bookings.healing import YOUNG
 from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.rules import is_lapsed, text
-from confiido_booking.calendar import claims, slots
+from confiido_booking.calendar import claims, showing, slots
 from confiido_booking.calendar.availability import (
     MAX_EXCEPTIONS,
     MAX_PERIODS,
@@ -26,6 +26,7 @@ from confiido_booking.calendar.availability import (
 )
 from confiido_booking.calendar.models import Busy
 from confiido_booking.calendar.rules import Span
+from confiido_booking.calendar.showing import CalendarEvent
 from confiido_booking.calendar.slots import Slot
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document, Store
@@ -47,6 +48,8 @@ class ExpertSource(Protocol):
 
     async def get(self, key: str | ObjectId) -> Expert: ...
 
+    async def identify(self, actor: Actor) -> Actor: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Calendars:
@@ -58,6 +61,27 @@ class Calendars:
     store: Store
     clock: Clock
     experts: ExpertSource
+
+    async def events(
+        self,
+        actor: Actor,
+        *,
+        from_: datetime,
+        to: datetime | None = None,
+        expert_id: ObjectId | None = None,
+        client_id: ObjectId | None = None,
+    ) -> list[CalendarEvent]:
+        """The events that lie in [from_, to) at least in part, ascending; ``to`` default: 31 days on.
+
+        An expert sees the own, a client the own with the true count of the others, staff all.
+
+        Raises:
+            Invalid: ``invalid_span``: empty, or over 366 days.
+        """
+        asks = await self.experts.identify(actor)
+        until = to or from_ + showing.USUAL_SPAN
+        span = showing.Span(from_=from_, to=until, expert_id=expert_id, client_id=client_id)
+        return await showing.show(self.store, span, asks, self.clock())
 
     async def availability(self, actor: Actor, *, expert: str | ObjectId | None = None) -> Availability:
         """The hours as they are; empty where none were ever set."""

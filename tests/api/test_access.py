@@ -230,6 +230,8 @@ ROWS = [
     Row("POST /api/v1/service-sessions/{id}/cancel", (403, 403, 200, 403, 200, 200), {}, f"{EVENT}/cancel"),
     Row("POST /api/v1/service-sessions/{id}/start", (403, 403, 200, 403, 200, 200), {}, f"{EVENT}/start"),
     Row("POST /api/v1/service-sessions/{id}/complete", (403, 403, 409, 403, 409, 409), {}, f"{EVENT}/complete"),
+    # Calendar
+    Row("GET /api/v1/calendar", ANYBODY),
     # Availability
     Row(
         "GET /api/availability/userid/{user_id}/slots/{date}",
