@@ -31,7 +31,7 @@ from confiido_booking.migration.export import export_all
 from confiido_booking.migration.intake import Progress as Watch
 from confiido_booking.migration.options import MissingPrice, Options, StalePending
 from confiido_booking.migration.plan import plan as make_plan
-from confiido_booking.migration.profile import Profile
+from confiido_booking.migration.profile import PARAMETERS, Profile
 from confiido_booking.migration.profile import load as load_profile
 from confiido_booking.migration.rollback import rollback as undo_run
 from confiido_booking.migration.runs import Run, Runs
@@ -52,19 +52,19 @@ TargetOption = Annotated[
 ProfileOption = Annotated[
     str, typer.Option(help="confiido-flat, bookings-sessions, crm, estuary, or the path of your own TOML file.")
 ]
-ZoneOption = Annotated[str | None, typer.Option(help="IANA zone of wall times [setting: Asia/Kolkata].")]
-CurrencyOption = Annotated[str | None, typer.Option(help="Currency where none is stored [setting: INR].")]
+ZoneOption = Annotated[str | None, typer.Option(help="IANA zone of wall times; default: the setting, Asia/Kolkata.")]
+CurrencyOption = Annotated[str | None, typer.Option(help="Currency where none is stored; default: the setting, INR.")]
 DollarOption = Annotated[str | None, typer.Option(help="What a bare $ means; unset: such records are quarantined.")]
 ExpertOption = Annotated[str | None, typer.Option(help="The expert's _id, for records that name none.")]
 StaleOption = Annotated[
     str, typer.Option("--stale-pending", help="cancel or keep what is pending, unpaid, over and had no deadline.")
 ]
 PriceOption = Annotated[str, typer.Option(help="Records without a price: quarantine, or zero.")]
-InstantOption = Annotated[str | None, typer.Option(help="The instant that tells past from future [now].")]
+InstantOption = Annotated[str | None, typer.Option(help="The instant that tells past from future; default: now.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE: a parameter of the profile.")]
 ClientOption = Annotated[str | None, typer.Option(help="Only this client's records (the client's _id).")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Only so many clients.")]
-RunOption = Annotated[str | None, typer.Option("--run", help="The run's name [a new one, or the newest].")]
+RunOption = Annotated[str | None, typer.Option("--run", help="The run's name; default: a new one, or the newest.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -309,8 +309,11 @@ def _parameters(given: list[str] | None) -> dict[str, str]:
 
 
 def _profile(name: str, parameters: list[str] | None) -> Profile:
-    profile = load_profile(name)
-    return replace(profile, parameters={**profile.parameters, **_parameters(parameters)})
+    profile, given = load_profile(name), _parameters(parameters)
+    known = {*PARAMETERS, *profile.parameters}
+    if unknown := sorted(set(given) - known):
+        raise Invalid(f"--set {', '.join(unknown)}: the parameters are {', '.join(sorted(known))}")
+    return replace(profile, parameters={**profile.parameters, **given})
 
 
 def _with_parameters(profile: Profile, options: Options) -> Profile:

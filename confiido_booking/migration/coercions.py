@@ -354,5 +354,8 @@ def cents(value: Any, currency: str) -> Any:
     """``price_cents``: the amount in the currency's own smallest unit."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
-    number = value.to_decimal() if isinstance(value, Decimal128) else Decimal(str(value))
-    return number.scaleb(-DECIMALS[currency])
+    try:
+        number = value.to_decimal() if isinstance(value, Decimal128) else Decimal(str(value))
+        return number.scaleb(-DECIMALS[currency])
+    except InvalidOperation:
+        raise Refusal("price_invalid", str(value)[:40]) from None

@@ -46,7 +46,7 @@ class Companions:
         return made
 
     def _expert(self, *row: Any) -> Document:
-        identifier, _, user, own, email, name, doc = row
+        identifier, key, user, own, email, name, doc = row
         coercions = self.reading.coercions
         facts = decoded(doc)
         if "whole" in facts:
@@ -55,7 +55,7 @@ class Companions:
         kept = dict(facts.get("unmapped") or {})
         currency = _quiet(lambda: coercions.currency(facts.get("currency"))) or self.reading.options.currency
         offers = self._offers(facts.get("sessionTypes"), currency, kept)
-        created = _quiet(lambda: coercions.moment(facts.get("createdAt"))) or _birth(ObjectId(identifier))
+        created = _quiet(lambda: coercions.moment(facts.get("createdAt"))) or _birth(identifier, key)
         expert: Document = {"_id": ObjectId(identifier), "userId": user_key or ObjectId(identifier)}
         named = (("expertUserId", number(own)), ("email", email), ("name", name or ""), ("title", facts.get("title")))
         expert |= {field: value for field, value in named if value is not None}
@@ -128,11 +128,11 @@ class Companions:
         return made
 
     def _user(self, *row: Any, statistics: bool) -> Document:
-        identifier, _, own, email, name, created, doc = row
+        identifier, key, own, email, name, created, doc = row
         facts = decoded(doc)
         if "whole" in facts:
             return self._brought(facts["whole"])
-        born = _EPOCH + timedelta(milliseconds=created) if created is not None else _birth(ObjectId(identifier))
+        born = _EPOCH + timedelta(milliseconds=created) if created is not None else _birth(identifier, key)
         named = (
             ("userId", number(own)),
             ("email", email),
@@ -287,8 +287,10 @@ def _quiet[T](read: Callable[[], T]) -> T | None:
         return None
 
 
-def _birth(identifier: ObjectId) -> datetime:
-    born = identifier.generation_time
+def _birth(identifier: bytes, key: str) -> datetime:
+    """The time in an id that is the source's own; one derived from another key has none."""
+    own = ObjectId(identifier)
+    born = own.generation_time if key == str(own) else _EPOCH
     return born if 2005 < born.year < 2100 else _EPOCH
 
 

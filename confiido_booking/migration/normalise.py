@@ -79,10 +79,18 @@ class Normaliser:
         self.amounts = Amounts(self.options, self.coercions)
 
     def session(
-        self, facts: Facts, *, raw: Facts, session_id: ObjectId | None, fallback: str, used: frozenset[str], said: str
+        self,
+        facts: Facts,
+        *,
+        raw: Facts,
+        session_id: ObjectId | None,
+        fallback: str,
+        used: frozenset[str],
+        said: str,
+        is_derived: bool = False,
     ) -> Normalised:
         """The session of these facts. ``fallback`` names the record where it has no id of its own; ``said`` is the
-        digest of what it said.
+        digest of what it said. ``is_derived``: the id was made, so the time in it means nothing.
 
         Raises:
             Refusal: it cannot be understood.
@@ -91,6 +99,7 @@ class Normaliser:
         client, expert = self.people.client(facts), self.people.expert(facts)
         flags: list[str] = [*client.flags, *(flag for flag in expert.flags if flag not in client.flags)]
         kept = {name: storable(value) for name, value in raw.items() if name not in used and value is not None}
+        own_id = None if is_derived else session_id
         if session_id is None:
             session_id = derived_id(self.profile.name, fallback)
             flags.append("session_id_derived")
@@ -99,7 +108,7 @@ class Normaliser:
         rule = self._status(facts, flags)
         payment, paid, refunded = self.amounts.payment(facts, rule, price, currency, flags)
         ended = time.ends_at is not None and time.ends_at <= self.options.as_of
-        created = self._created(facts, session_id, flags)
+        created = self._created(facts, own_id, flags)
         state = self._state(facts, rule, payment, ended, time, flags)
         if state.status not in _TIMELESS and time.starts_at is None:
             raise Refusal("time_missing" if facts.get("scheduledDate") else "date_missing")
@@ -218,14 +227,15 @@ class Normaliser:
             return _State(S.CANCELLED, None, None, _by_system("stale_at_migration", time.ends_at))
         return _State(status, deadline, "active" if deadline else None, cancellation)
 
-    def _created(self, facts: Facts, session_id: ObjectId, flags: list[str]) -> datetime:
+    def _created(self, facts: Facts, own_id: ObjectId | None, flags: list[str]) -> datetime:
         """When it was booked: createdTime, createdAt, or the time in its own id (HISTORY 5)."""
         found = self.coercions.moment(facts.get("createdTime"))
         if found is None:
             found = self.coercions.moment(facts.get("createdAt"))
         if found is None:
-            found = session_id.generation_time
-            if not 2005 < found.year < 2100:
+            if own_id is not None and 2005 < own_id.generation_time.year < 2100:
+                found = own_id.generation_time
+            else:
                 found = self.options.as_of.replace(year=2000, month=1, day=1, hour=0, minute=0, second=0, microsecond=0)
             flags.append("created_time_unreliable")
         return found

@@ -25,6 +25,7 @@ from confiido_booking.migration.coercions import Coercions, cents, folded
 Raw = Mapping[str, Any]
 Getter = Callable[[Raw], Any]
 BUILT_IN = ("confiido-flat", "bookings-sessions", "crm", "estuary")
+PARAMETERS = ("duration", "sessionType", "status")  # what records without such a value have
 ROLES = ("sessions", "users", "experts", "references", "lookup")
 
 # What a profile's columns can fill: a session's fields as the old systems know them, and who it belongs to.

@@ -101,7 +101,7 @@ class PeopleReading:
                     facts = columns.facts(record)
                     email, key = coercions.email(facts.get("clientEmail")), facts.get("clientId")
                     created = lenient_moment(coercions, facts.get("createdAt"))
-                except Refusal:
+                except NOT_UNDERSTOOD:
                     continue
                 if email is None:
                     continue

@@ -140,6 +140,7 @@ class SessionReading:
                     {k: v for k, v in facts.items() if k != "_id"},
                     raw={k: v for k, v in joined.items() if k not in {join.name for join in table.joins}},
                     session_id=own or derived_id(normaliser.profile.name, table.name, name),
+                    is_derived=own is None,
                     fallback=old,
                     used=used,
                     said=digest(original_of(joined)) if table.joins else digest(original),

@@ -46,7 +46,9 @@ FLAGS: dict[str, Rule] = {
     "expert_assumed": Rule(17, "The record names no expert; the --expert parameter applies"),
     "no_expert": Rule(17, "The record names no expert and no parameter does"),
     "session_id_derived": Rule(18, "No sessionId was stored; it follows from the record"),
-    "created_time_unreliable": Rule(18, "createdTime was missing or shared; the sessionId's own time stands"),
+    "created_time_unreliable": Rule(
+        18, "createdTime was missing or shared; the sessionId's own time stands, 2000-01-01 where it has none"
+    ),
     "text_over_limit": Rule(19, "Longer than today's limit, kept whole"),
     "email_odd": Rule(19, "No e-mail by today's rule, kept"),
     "refund_assumed": Rule(16, "Refunded without an amount: all that was paid"),
@@ -75,7 +77,7 @@ REASONS: dict[str, Rule] = {
     "flag_unknown": Rule(14, "Neither true nor false"),
     "json_broken": Rule(14, "A JSON column that is no JSON"),
     "not_understood": Rule(14, "Values of kinds that no rule expects; the detail names them"),
-    "unreadable": Rule(14, "A line of the file that cannot be read"),
+    "unreadable": Rule(14, "A line of the file that cannot be read, or is not UTF-8"),
     "status_unknown": Rule(15, "A status that no table names; never taken for pending"),
     "status_missing": Rule(15, "No status"),
     "payment_status_unknown": Rule(15, "A payment status that no table names"),

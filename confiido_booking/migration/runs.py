@@ -128,5 +128,10 @@ class Runs:
         """The run of that name, or the newest. Raises Invalid ``run_unknown``."""
         run = await self.get(run_id) if run_id else await self.newest(wrote=wrote)
         if run is None:
-            raise Invalid(f"There is no run {run_id}" if run_id else "There is no run yet", code="run_unknown")
+            raise Invalid(
+                f"There is no run {run_id}"
+                if run_id
+                else ("There is no run to undo" if wrote else "There is no run yet"),
+                code="run_unknown",
+            )
         return run

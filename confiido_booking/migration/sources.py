@@ -8,6 +8,7 @@ import csv
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -152,8 +153,11 @@ class FileSource:
 
     def read(self, table: str) -> Iterator[Raw | Unreadable]:
         file = self._files[table]
-        with _opened(file) as stream:
-            yield from _csv(stream) if _kind(file) == ".csv" else _json(stream)
+        try:
+            with _opened(file) as stream:
+                yield from _csv(stream) if _kind(file) == ".csv" else _json(stream)
+        except (csv.Error, EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise Invalid(f"{file.name} is damaged: {error}", code="source_damaged") from None
 
 
 def _kind(file: Path) -> str:
@@ -170,12 +174,21 @@ def _opened(file: Path) -> IO[str]:
     return file.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
+def _is_text(text: str) -> bool:
+    """Whether it was UTF-8: bytes that are not come as lone surrogates, which no document can hold."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _csv(stream: IO[str]) -> Iterator[Raw | Unreadable]:
     csv.field_size_limit(_CHUNK * 16)
     for row in csv.DictReader(stream):
         extra = row.pop(None, None)
-        if extra is not None:
-            yield Unreadable(",".join([*(value or "" for value in row.values()), *extra]))
+        line = ",".join([*(value or "" for value in row.values()), *(extra or ())])
+        if extra is not None or not _is_text(line + "".join(row)):
+            yield Unreadable(line)
         else:
             yield {name: value for name, value in row.items() if value not in (None, "")}
 
@@ -238,7 +251,12 @@ def _line(text: str) -> Raw | Unreadable:
         document = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return Unreadable(text.strip())
-    return document if isinstance(document, dict) else Unreadable(text.strip())
+    return document if isinstance(document, dict) and _holds_text(text, document) else Unreadable(text.strip())
+
+
+def _holds_text(text: str, document: Raw) -> bool:
+    """Whether every text in it is one; half of a pair of ``\\ud83d\\ude00`` is ASCII as long as it is escaped."""
+    return _is_text(json.dumps(document, ensure_ascii=False, default=str) if "\\u" in text else text)
 
 
 def _values(buffer: str, stream: IO[str]) -> Iterator[Raw | Unreadable]:
@@ -249,8 +267,10 @@ def _values(buffer: str, stream: IO[str]) -> Iterator[Raw | Unreadable]:
             position += 1
         if position < len(buffer):
             try:
-                document, position = _DECODER.raw_decode(buffer, position)
-                yield document if isinstance(document, dict) else Unreadable(str(document))
+                document, end = _DECODER.raw_decode(buffer, position)
+                text, position = buffer[position:end], end
+                is_one = isinstance(document, dict) and _holds_text(text, document)
+                yield document if is_one else Unreadable(text)
                 wanted = _CHUNK
                 continue
             except (ValueError, RecursionError):
@@ -280,9 +300,15 @@ class SqlSource:
         except ModuleNotFoundError:
             raise Invalid("An SQL source needs confiido-booking[sql]", code="source_unknown") from None
         try:
-            return sqlalchemy.create_engine(self.url)
-        except (sqlalchemy.exc.ArgumentError, ModuleNotFoundError) as error:
+            engine = sqlalchemy.create_engine(self.url)
+        except sqlalchemy.exc.ArgumentError as error:
             raise Invalid(f"{self.name} is no SQLAlchemy URL: {error}", code="source_unknown") from None
+        except ModuleNotFoundError as error:
+            raise Invalid(f"{self.name} needs its driver: {error}", code="source_unknown") from None
+        file = engine.url.database if engine.dialect.name == "sqlite" else None
+        if file and not file.startswith("file:") and not Path(file).is_file():  # SQLite would make an empty one
+            raise Invalid(f"There is no source at {self.name}", code="source_unknown")
+        return engine
 
     def tables(self) -> Sequence[str]:
         engine = self._engine()
@@ -335,9 +361,9 @@ def storable(value: Any) -> Any:
     if type(value) in _AS_THEY_ARE:
         return value
     if isinstance(value, Unreadable):
-        return {"text": value.text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")}
+        return {"text": _written(value.text)}
     if isinstance(value, Mapping):
-        names = {str(name): item for name, item in value.items()}
+        names = {_written(str(name)): item for name, item in value.items()}
         return {
             (f"_{name}" if name.startswith("$") else name.replace("\0", "")): storable(item)
             for name, item in names.items()
@@ -345,6 +371,11 @@ def storable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [storable(item) for item in value]
     return _scalar(value)
+
+
+def _written(text: str) -> str:
+    """A byte that is no UTF-8 is written as its escape, ``\\udcfc`` for FC: none is lost."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _scalar(value: Any) -> Any:
@@ -355,7 +386,7 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, time | timedelta | UUID):
         return str(value)
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return _written(value)
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return str(value)
     return value

@@ -115,3 +115,20 @@ def test_migrate_flat_bookings_is_the_same_command(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["sessions"] == 1
+
+
+def test_a_parameter_that_no_rule_reads_is_refused_with_those_there_are(
+    dump: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = called("plan", "--source", dump, "--set", "duratoin=30")
+
+    assert code == 2
+    assert "--set duratoin: the parameters are duration, sessionType, status" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_the_help_names_every_default(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    called(command, "--help")
+
+    text = capsys.readouterr().out
+    assert all(default in text for default in ("Asia/Kolkata", "INR", "now."))

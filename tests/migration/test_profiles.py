@@ -262,6 +262,32 @@ def test_a_profile_of_ones_own_is_a_file(tmp_path: Path) -> None:
     assert (session["startsAt"], session["status"]) == (datetime(2025, 9, 12, 7, 0, tzinfo=UTC), "confirmed")
 
 
+def test_cents_that_are_no_number_go_to_the_quarantine(tmp_path: Path) -> None:
+    file = tmp_path / "studio.toml"
+    file.write_text(OWN)
+    row = {"nr": 4, "mail": "m@x.de", "tag": "2025-09-12", "zeit": "9:00", "stand": "ok", "cent": "free"}
+
+    found = becomes(profile=load_profile(str(file)), tables={"termine": [row]})
+
+    assert found.reason == "price_invalid"
+
+
+async def test_where_nothing_says_when_a_row_was_booked_no_date_is_made_of_its_derived_id(
+    confiido: Confiido, tmp_path: Path
+) -> None:
+    file = tmp_path / "studio.toml"
+    file.write_text(OWN)
+    day = {"tag": "2025-09-12", "zeit": "9:00", "stand": "ok", "stunden": "1", "cent": "100"}
+    rows = [{"nr": nr, "mail": f"client{nr}@example.org", **day} for nr in range(30)]
+
+    await migrate(confiido, MemorySource({"termine": rows}), profile=str(file))
+
+    bookings = await confiido.store.find("read", "bookings", {})
+    users = await confiido.store.find("read", "users", {})
+    assert {booking["createdAt"].year for booking in bookings} == {2000}
+    assert {user["createdAt"].year for user in users} == {1970}
+
+
 @pytest.mark.parametrize(
     "text",
     [

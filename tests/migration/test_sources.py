@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from glob import glob
@@ -252,3 +252,51 @@ def test_csv_and_json_of_the_same_rows_agree(tmp_path: Path) -> None:
         writer.writerows(rows)
 
     assert list(open_source(str(tmp_path / "bookings.csv")).read("bookings")) == rows
+
+
+@pytest.mark.parametrize("name", ["bookings.csv", "bookings.ndjson", "bookings.json"])
+async def test_what_is_not_utf_8_goes_to_the_quarantine_with_every_byte(
+    confiido: Confiido, tmp_path: Path, name: str
+) -> None:
+    documents = [json_util.dumps(flat(notes="J\u00fcrgen", kind=1), ensure_ascii=False), json_util.dumps(flat())]
+    texts = {
+        "bookings.csv": "_id,notes\n1,J\u00fcrgen\n",
+        "bookings.ndjson": "\n".join(documents),
+        "bookings.json": f"[{', '.join(documents)}]",
+    }
+    (tmp_path / name).write_bytes(texts[name].encode("latin-1"))
+    source = open_source(str(tmp_path / name))
+
+    applied = await migrate(confiido, source)
+
+    (kept,) = await confiido.store.find("read", "migration_quarantine", {"reason": "unreadable"})
+    assert "J\\udcfcrgen" in kept["original"]["text"]
+    assert applied.counts["inserted"] == (0 if name == "bookings.csv" else 1)
+
+
+def test_half_of_an_escaped_pair_is_unreadable_and_kept_as_it_was_written(tmp_path: Path) -> None:
+    half, whole = r'{"notes": "\ud83d"}', r'{"notes": "\ud83d\ude00"}'
+    for name, text in {"lines.ndjson": f"{half}\n{whole}\n", "array.json": f"[{half}, {whole}]"}.items():
+        (tmp_path / name).write_text(text)
+
+        assert list(open_source(str(tmp_path / name)).read("bookings")) == [Unreadable(half), {"notes": "\U0001f600"}]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:60], lambda data: b"no" + data, lambda data: data[:40] + b"x" * 60]
+)
+def test_a_damaged_gzip_file_is_refused_by_its_name(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    file = tmp_path / "bookings.ndjson.gz"
+    file.write_bytes(damage(gzip.compress(json_util.dumps(flat()).encode())))
+
+    with pytest.raises(Invalid, match=r"bookings\.ndjson\.gz is damaged"):
+        list(open_source(str(file)).read("bookings"))
+
+
+def test_a_sqlite_file_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
+    file = tmp_path / "old.db"
+
+    with pytest.raises(Invalid, match="There is no source"):
+        open_source(f"sqlite:///{file}").tables()
+
+    assert not file.exists()
