@@ -1,7 +1,7 @@
 """Somebody says that money was received: by hand, for a line of an invoice, or by a client who has paid (MONEY)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from bson import ObjectId
@@ -15,6 +15,7 @@ from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.guards import Command, fresh_key
 from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.statuses import PaymentStatus, SessionStatus
+from confiido_booking.bookings.transitions import Found
 from confiido_booking.bookings.views import Change, View
 from confiido_booking.database.store import Document
 from confiido_booking.errors import (
@@ -192,29 +193,48 @@ class Paying(Books):
             if_version=if_version,
         )
         await transitions.check_role(self.context, booking_id, session_id, command)
-        found = await transitions.explain(self.context, booking_id, session_id, command)
+        found = await self._met(booking_id, session_id, command)
         if isinstance(found, Change):
             return found
         trusted = actor.role is not Role.CLIENT or self.context.settings.trust_client_payments
         if not trusted and await self._finished(found.session):
-            found = await transitions.explain(self.context, booking_id, session_id, command)
+            found = await self._met(booking_id, session_id, command)
             if isinstance(found, Change):
                 return found
         session = found.session
-        if session["paymentStatus"] == PaymentStatus.PAID and session["status"] != SessionStatus.CANCELLED:
-            return Change(found.document, session["sessionId"], repeated=True)
         if refusal := rules.why_unpayable(session, actor, command.now):
             raise refusal
         if not trusted:
             raise PaymentNotVerified()
-        await self._recorded(
-            Change(found.document, session["sessionId"]),
-            actor=actor,
-            method=method,
-            key=request_key,
-            if_version=if_version,
-        )
+        try:
+            await self._recorded(
+                Change(found.document, session["sessionId"]),
+                actor=actor,
+                method=method,
+                key=request_key,
+                if_version=if_version,
+            )
+        except (Conflict, Invalid):
+            meanwhile = await self._met(booking_id, session["sessionId"], command)
+            if not isinstance(meanwhile, Change):
+                raise
+            return meanwhile  # somebody else has paid it
         return await self._seen(booking_id, session["sessionId"], view)
+
+    async def _met(self, booking_id: ObjectId, session_id: ObjectId, command: Command) -> Found | Change:
+        """As :func:`transitions.explain`; what is paid already is answered as if this command had done it."""
+        try:
+            found = await transitions.explain(self.context, booking_id, session_id, command)
+        except Conflict as refused:
+            if refused.code != "archived":
+                raise
+            kept = await finding.find_session(self.context, session_id, command.actor, booking_id=booking_id)
+            if not _is_paid(kept.raw_session):
+                raise
+            return replace(kept, repeated=True)
+        if isinstance(found, Found) and _is_paid(found.session):
+            return Change(found.document, found.session["sessionId"], repeated=True)
+        return found
 
     async def _finished(self, session: Document) -> bool:
         """Whether a verified payment was there that had not come onto its session yet."""
@@ -275,6 +295,11 @@ class Paying(Books):
         if known is None:
             Allocations.refuse(stated, payment.amount)
         await self._finished_payment(known or await self.entries.insert(entry))
+
+
+def _is_paid(session: Document) -> bool:
+    paid: bool = session["paymentStatus"] == PaymentStatus.PAID
+    return paid and session["status"] != SessionStatus.CANCELLED
 
 
 def wrong(name: str, message: str, code: str | None = None) -> Invalid:

@@ -9,6 +9,7 @@ from bson import Decimal128, ObjectId
 
 from confiido_booking import Actor, Confiido, Expert
 from confiido_booking.bookings.archive import Archive
+from confiido_booking.bookings.views import Change
 from confiido_booking.ledger.models import EntryState, Place
 from tests.builders import Clock, a_client, an_expert
 from tests.ledger import (
@@ -26,6 +27,10 @@ from tests.ledger import (
     stored,
     with_bank,
 )
+
+
+def _ids(change: Change) -> tuple[ObjectId, ObjectId]:
+    return change.booking_id, change.session_id
 
 
 @pytest.fixture
@@ -267,6 +272,27 @@ async def test_complete_payment_believes_a_client_once_a_verified_payment_is_the
 
         assert (done.session.status, done.session.payment_status) == ("confirmed", "paid")
     assert alone == "payment_not_verified"
+
+
+async def test_complete_payment_of_an_archived_session_that_was_paid_answers_as_before(
+    confiido: Confiido, grace: Expert, clock: Clock
+) -> None:
+    ada = a_client()
+    paid, refunded = await booked(confiido, grace, client=ada), await booked(confiido, grace, client=ada, hours=30)
+    for number, change in enumerate((paid, refunded)):
+        await captured(confiido, change, f"pay_{number}")
+        await confiido.bookings.complete(*_ids(change), actor=ADMIN)
+    await with_bank(confiido, Bank()).ledger.refund(refunded.session_id, actor=ADMIN, amount=40, reason="Late")
+    clock.advance(days=40)
+    assert await Archive(confiido.store).client(paid.document["clientId"], now=clock(), older_than=timedelta(0)) == 2
+
+    for actor in (ada, ADMIN):
+        done = await confiido.bookings.complete_payment(*_ids(paid), actor=actor)
+
+        assert (done.repeated, done.session.payment_status) == (True, "paid")
+    assert await refused(confiido.bookings.complete_payment(*_ids(refunded), actor=ada)) == "archived"
+    booking = await confiido.bookings.get(paid.booking_id, actor=ADMIN)
+    assert booking["sessions"] == []
 
 
 async def test_a_verified_payment_whose_process_died_is_placed_by_whoever_meets_it(
