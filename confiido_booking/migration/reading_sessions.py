@@ -93,6 +93,8 @@ class SessionReading:
                 self.reading.eras["empty"] += 1
                 self.intake.refused(table, document.get("_id"), refusal_of(error), document)
             return
+        if self.reading.options.client not in (None, client.id):
+            return
         self.reading.scratch.add(
             "documents",
             client=client.id.binary,

@@ -349,3 +349,14 @@ async def test_migrated_reviews_are_read_and_counted_as_the_expert_s(confiido: C
     read = await confiido.reviews.of_expert(expert)
     assert (read.average, read.count) == (Decimal("4.75"), 2)
     assert "Sharp questions" in [each.comment for each in read.reviews]
+
+
+async def test_one_client_leaves_the_nested_documents_of_the_others_alone(confiido: Confiido) -> None:
+    other = ObjectId()
+    source = MemorySource({"bookings": [nested(inner()), nested(inner(), clientId=other, clientEmail="o@example.org")]})
+
+    applied = await migrate(confiido, source, client=CLIENT)
+
+    written = await confiido.store.find("read", "bookings", {})
+    assert [booking["clientId"] for booking in written] == [CLIENT]
+    assert applied.counts["clients"] == 1
