@@ -28,7 +28,7 @@ USER = "68b6134f8e21e1ae686349f7"
 
 
 def claims(**overrides: object) -> dict[str, Any]:
-    given = {"sub": USER, "role": "client", "user_id": "9062", "exp": int(time.time()) + 60, **overrides}
+    given = {"sub": USER, "role": "client", "user_id": "9062", "exp": int(time.time()) + 3600, **overrides}
     return {name: value for name, value in given.items() if value is not ...}
 
 

@@ -32,11 +32,10 @@ REPEATED: dict[str, tuple[str, Callable[[World, Confiido], Awaitable[object]]]] 
 }
 
 
-@pytest.mark.parametrize("action", ["confirm", "pay"])
-async def test_what_was_sent_before_the_deadline_counts_if_nothing_swept_the_hold(action: str, world: Builder) -> None:
+async def test_a_confirmation_sent_before_the_deadline_counts_if_nothing_swept_the_hold(world: Builder) -> None:
     here = await world("pending")
-    async with processes(here.confiido, action) as (late,):
-        await late.start(here.do(late.confiido, action))
+    async with processes(here.confiido, "confirm") as (late,):
+        await late.start(here.do(late.confiido, "confirm"))
         here.clock.advance(seconds=LATE.total_seconds())
 
         answer = await late.finish()
@@ -44,6 +43,20 @@ async def test_what_was_sent_before_the_deadline_counts_if_nothing_swept_the_hol
 
         assert (answer, swept) == ("ok", 0)
         assert (await here.session())["status"] == "confirmed"
+        await check_laws(here.confiido)
+
+
+async def test_money_that_is_applied_after_the_deadline_comes_onto_no_session(world: Builder) -> None:
+    here = await world("pending")
+    async with processes(here.confiido, "pay") as (late,):
+        await late.start(here.do(late.confiido, "pay"))
+        here.clock.advance(seconds=LATE.total_seconds())
+
+        answer = await late.finish()
+        swept = await here.confiido.chores.expire_holds()
+
+        assert (answer, swept) == ("hold_expired", 1)
+        assert (await here.session())["paidAmount"].to_decimal() == 0
         await check_laws(here.confiido)
 
 

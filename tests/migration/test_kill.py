@@ -96,7 +96,7 @@ async def test_three_sigkills_and_the_run_verifies_and_after_a_rollback_comes_ou
         (tmp_path / f"{name}.ndjson").write_text("".join(json_util.dumps(row) + "\n" for row in rows))
     confiido_command = [sys.executable, "-c", "from confiido_booking.cli import main; main()", "migrate"]
     command = [*confiido_command, "apply", "--source", str(tmp_path), "--target", uri]
-    command += ["--as-of", WHEN, "--rate", str(documents // 3), "--yes"]  # slow enough to be killed in time
+    command += ["--as-of", WHEN, "--rate", str(documents // 6), "--yes"]  # slow enough to be killed in time
 
     killed = await asyncio.to_thread(_killed_three_times, command, uri, documents)
     command[command.index("--rate") : command.index("--rate") + 2] = []
