@@ -75,6 +75,7 @@ class Chores:
         return {
             "expired": await self.expire_holds(),
             "placed": await self.orders.settle(),
+            "ended": await self.orders.expire_drafts(),
             "completed": await self.complete_ended(),
             "healed": await self.heal_recent(),
             "told": await self.payments.finish(),
@@ -109,6 +110,7 @@ class Chores:
             await self.complete_ended()
             if turn % max(1, round(60 / seconds)) == 0:
                 await self.orders.settle()
+                await self.orders.expire_drafts()
                 await self.heal_recent()
                 await self.invoices.settle()
                 await self.old.show_all()

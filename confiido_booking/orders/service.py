@@ -13,15 +13,16 @@ from confiido_booking.bookings.book import whose
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.guards import Command, fresh_key
 from confiido_booking.bookings.pushing import answered
-from confiido_booking.bookings.views import ClientRef, View, When
+from confiido_booking.bookings.views import Change, ClientRef, View, When
 from confiido_booking.bookings.workflow import within_deadline
 from confiido_booking.catalog.service import Catalog
 from confiido_booking.errors import Conflict
 from confiido_booking.ledger.service import Ledger
-from confiido_booking.orders import buying, cancelling, paying, placing, reading
+from confiido_booking.orders import buying, cancelling, expiring, paying, placing, reading, scheduling
 from confiido_booking.orders.buying import Wish
 from confiido_booking.orders.cancelling import Preview
 from confiido_booking.orders.reading import OrderFilter, OrderPage, OrderView
+from confiido_booking.orders.scheduling import Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +181,37 @@ class Orders:
         """What a cancellation of all that has not begun would give back now. Raises NotFound ``order_not_found``."""
         actor = await self.context.experts.identify(actor)
         return cancelling.preview(await reading.get(self.context, order_id, actor), actor)
+
+    @within_deadline
+    async def schedule(
+        self,
+        session_id: ObjectId,
+        *,
+        actor: Actor,
+        starts_at: datetime | str | None = None,
+        service_session_id: ObjectId | None = None,
+        expert: str | ObjectId | None = None,
+        request_key: str | None = None,
+        view: View = View.HEAD,
+    ) -> Change:
+        """Give a draft its time: ``starts_at`` with its expert, or a place in an event of its workshop. Its client and
+        admins; another expert by admins. Confirmed where it is paid, else pending.
+
+        Raises:
+            As of :func:`confiido_booking.orders.scheduling.schedule`.
+        """
+        actor = await self.context.experts.identify(actor)
+        wanted = Wanted(
+            when=When(starts_at=starts_at) if starts_at is not None else None,
+            event_id=service_session_id,
+            expert=expert,
+        )
+        command = self._command("schedule", actor, request_key)
+        return await scheduling.schedule(self.context, self.catalog, session_id, wanted, command, view)
+
+    async def expire_drafts(self) -> int:
+        """State the end of validities in advance, and bring it where it has come. For the worker. How many."""
+        return await expiring.run(self.context)
 
     async def settle(self) -> int:
         """Undo or finish what processes that died have left half placed. For the worker and the doctor."""

@@ -251,3 +251,43 @@ async def test_cancelling_and_paying_at_once_end_as_one_after_the_other(
     assert await broken_laws(confiido) == []
     assert await broken_orders(confiido) == []
     assert await broken_money(confiido) == []
+
+
+@pytest.mark.parametrize("kind", ["individual", "workshop"])
+async def test_scheduling_a_draft_killed_at_any_command_gives_it_its_place_or_leaves_it(
+    kind: str, confiido: Confiido, clock: Clock
+) -> None:
+    shop, lin = await open_shop(confiido, clock), await make_expert(confiido)
+    child = await offered(confiido, lin, kind)
+    bundle = await package_of(confiido, lin, (child, 2), service_type="bundle", price_cents=0)
+    given: dict[str, object] = {"starts_at": SIX}
+    if kind == "workshop":
+        given = {"service_session_id": (await events_of(confiido, child, places=1))[0]}
+    bought = await confiido.orders.create(id_of(bundle), actor=shop.ada)
+    session_id = bought.sessions[0].session_id
+    clock.advance(minutes=1)
+    shop.snapshot, begins = await Snapshot.take(confiido), clock.now
+
+    for stop in range(MOST_COMMANDS):
+        await shop.again(begins)
+        async with processes(confiido, "schedule") as (process,):
+            command = process.confiido.orders.schedule(session_id, actor=shop.ada, request_key="k", **given)  # type: ignore[arg-type]
+            await process.start(command)
+            got_to_its_end = await process.run_to(stop)
+            moment = f"stopped after {process.trace}"
+            assert await broken_laws(confiido, settled=False) == [], moment
+            clock.advance(seconds=61)
+            report = await confiido.doctor.repair()
+            assert list(report.findings) == [], moment
+            assert await broken_laws(confiido) == [], moment
+            answer = await process.finish()
+            clock.advance(seconds=61)
+            await confiido.doctor.repair()
+            moment += f", then woke, did {process.trace}, and answered {answer}"
+            assert await broken_laws(confiido) == [], moment
+            assert await broken_orders(confiido) == [], moment
+            status = (await confiido.orders.get(bought.id, actor=shop.ada)).sessions[0].status
+            assert (status == "confirmed") == (answer == "ok"), moment
+        if got_to_its_end:
+            return
+    pytest.fail(f"schedule needs more than {MOST_COMMANDS} commands")
