@@ -8,6 +8,7 @@ SESSION_TYPES: dict[str, str] = {  # by a command's action
     "book": "session.booked",
     "purchase": "session.purchased",
     "schedule": "session.scheduled",
+    "extend": "session.extended",
     "confirm": "session.confirmed",
     "revive": "session.confirmed",
     "expire": "session.expired",
