@@ -162,6 +162,8 @@ class Customers:
         this address from now on."""
         key = rules.email_key(email)
         users = await self.store.find("find user", "users", {"emailKey": key})
+        if not users and await self._is_known_by_address(key):
+            users = [await self._found_or_made(email, None, None, None)]
         provisional = next((user for user in users if user.get("provisional") and user["_id"] != subject), None)
         if provisional is not None and not await self._owns_bookings(subject):
             heir = await self._take_over(provisional["_id"], subject, actor, now)
@@ -187,6 +189,11 @@ class Customers:
         except Duplicate:
             return await self.heir(subject)
         return await merging.merge(self.store, subject, user_id, actor, now)
+
+    async def _is_known_by_address(self, key: str) -> bool:
+        """Whether an old system knew a client by this address alone, and left no user."""
+        client_id = rules.provisional_id(key)
+        return await self._owns_bookings(client_id) and await self.heir(client_id) == client_id
 
     async def _owns_bookings(self, client_id: ObjectId) -> bool:
         columns = {"totalSessions": 1, "mergedInto": 1}

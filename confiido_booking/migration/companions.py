@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from bson import Decimal128, ObjectId
 from pymongo import UpdateOne
 
 from confiido_booking.bookings.statuses import Medium
+from confiido_booking.customers.rules import email_key
 from confiido_booking.database.store import Document, Store
 from confiido_booking.migration.coercions import Refusal, folded
 from confiido_booking.migration.intake import Reading, old_id
@@ -116,7 +118,7 @@ class Companions:
     async def users(self) -> int:
         """Users, and seed 3.20's statistics: how many bookings, Σ finalAmount, the first, the last."""
         if self.run.in_place:
-            return 0
+            return await self._reach()
         made = 0
         statistics = self.reading.profile.parameters.get("users") == "create"
         query = "SELECT id, key, number, email, name, created, doc FROM users ORDER BY id"
@@ -142,9 +144,35 @@ class Companions:
             ("phone", facts.get("phone")),
         )
         user: Document = {"_id": ObjectId(identifier), **{field: value for field, value in named if value is not None}}
+        if email is not None:
+            user |= {"emailKey": email_key(email), "provisional": self._is_provisional(identifier, key, email)}
         if statistics:
             user |= self._statistics(identifier)
         return user | {"createdAt": born, "legacy": {"runId": self.run.id, "source": self.reading.source.name}}
+
+    def _is_provisional(self, identifier: bytes, key: str, email: str) -> bool:
+        """Whether the verified owner of the address takes them over: nobody can sign in under an id that was derived.
+
+        Of two who share an address neither is: who is who only an administrator can say.
+        """
+        is_derived = key != str(ObjectId(identifier))
+        return is_derived and self.reading.scratch.count("SELECT count(*) FROM users WHERE email = ?", email) == 1
+
+    async def _reach(self) -> int:
+        """In place: those who are there are met by their address too; nothing else of them is touched."""
+        reached = 0
+        query = "SELECT id, email FROM users WHERE email IS NOT NULL ORDER BY id"
+        for rows in _batches(self.reading.scratch.all(query)):
+            writes = [
+                UpdateOne(
+                    {"_id": ObjectId(identifier), "emailKey": {"$exists": False}},
+                    {"$set": {"emailKey": email_key(email), "emailKeyRun": self.run.id}},
+                )
+                for identifier, email in rows
+            ]
+            result = await self.store.run("reach users", partial(self.store.collection("users").bulk_write, writes))
+            reached += result.modified_count
+        return reached
 
     def _statistics(self, client: bytes) -> Document:
         query = "SELECT currency, price, booked FROM sessions WHERE client = ? AND lost = 0 ORDER BY booked, session"

@@ -80,6 +80,7 @@ async def rollback(
     await _empty_calendars(store)
     if run.in_place:
         await _experts_back(store)
+        await _unreach(store, run)
         result.counts["originals"] = await inplace.put_back(store)
     run.state, run.finished_at = RunState.ROLLED_BACK, now
     await Runs(store).save(run)
@@ -272,6 +273,11 @@ async def _experts_back(store: Store) -> None:
                 ),
             )
         await _delete(store, "experts_flat_backup", {"_id": {"$in": [original["_id"] for original in batch]}})
+
+
+async def _unreach(store: Store, run: Run) -> None:
+    added = {"$unset": {"emailKey": "", "emailKeyRun": ""}}
+    await store.update_many("unreach users", "users", {"emailKeyRun": run.id}, added)
 
 
 async def _delete(store: Store, collection: str, query: Document) -> int:
