@@ -14,7 +14,7 @@ from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import rules, totals
 from confiido_booking.bookings.models import CancellationPolicy, CancellationTier
 from confiido_booking.bookings.statuses import SessionStatus
-from confiido_booking.money import ZERO, exact
+from confiido_booking.money import ZERO, exact, rounded
 
 Raw = Mapping[str, Any]
 
@@ -36,10 +36,8 @@ def terms(session: Raw, actor: Actor, now: datetime) -> Terms:
     """What cancelling means for this actor at this moment."""
     of = totals.line(session)
     is_over = rules.status_now(session, now) == SessionStatus.CANCELLED
-    due = of.paid if of.refund_due is None else of.refund_due
     tier = None if is_over else tier_met(rules.cancellation_policy(session), session.get("startsAt"), now, actor.role)
-    if not is_over:
-        due = refund_due(session, now, actor.role)
+    due = of.due if is_over else refund_due(session, now, actor.role)
     gone = of.refunded + exact(session.get("refundPending"))
     refund = max(ZERO, min(due, of.paid) - gone)
     allowed = rules.why_not("cancel", session, actor, now) is None
@@ -55,10 +53,11 @@ def terms(session: Raw, actor: Actor, now: datetime) -> Terms:
 
 def refund_due(session: Raw, now: datetime, by: Role) -> Decimal:
     """Of what was paid, what a cancellation makes due back: rounded half up."""
-    policy = rules.cancellation_policy(session)
-    percent = rules.refund_percent(policy, session.get("startsAt"), now, by)
-    of = totals.line(session)
-    return rules.refund_due(of.paid, percent, of.currency)
+    of, policy, starts_at = totals.line(session), rules.cancellation_policy(session), session.get("startsAt")
+    if by is not Role.CLIENT or not policy.tiers or starts_at is None:
+        return of.paid
+    tier = tier_met(policy, starts_at, now, by)
+    return rounded(of.paid * Decimal(str(tier.refund_percent)) / 100, of.currency) if tier else ZERO
 
 
 def tier_met(

@@ -17,7 +17,7 @@ from confiido_booking.bookings import totals
 from confiido_booking.bookings.models import CancellationPolicy
 from confiido_booking.bookings.statuses import ACTIVE, HELD, UNPLACED, SessionStatus
 from confiido_booking.errors import BookingError, Conflict, FieldError, Invalid, NotAllowed, TransitionRefused
-from confiido_booking.money import ZERO, exact, rounded
+from confiido_booking.money import ZERO, exact
 
 EXPIRED_REASON = "The hold expired before it was paid"
 MAX_HISTORY = 50
@@ -275,19 +275,6 @@ def client_cancel_until(policy: CancellationPolicy, starts_at: datetime) -> date
 def cancellation_policy(session: Raw) -> CancellationPolicy:
     """The policy that was snapshotted when it was booked; none in an old session: everything comes back."""
     return CancellationPolicy.model_validate((session.get("policy") or {}).get("cancellation") or {})
-
-
-def refund_percent(policy: CancellationPolicy, starts_at: datetime | None, now: datetime, by: Role) -> Decimal:
-    """MONEY: the tier of the largest ``hoursBefore`` ≤ the hours left, the boundary counting for the client."""
-    if by is not Role.CLIENT or not policy.tiers or starts_at is None:
-        return Decimal(100)
-    met = [tier for tier in policy.tiers if starts_at - now >= timedelta(hours=tier.hours_before)]
-    best = max(met, key=lambda tier: tier.hours_before, default=None)
-    return Decimal(str(best.refund_percent)) if best else Decimal(0)
-
-
-def refund_due(paid: Decimal, percent: Decimal, currency: str) -> Decimal:
-    return rounded(paid * percent / 100, currency)
 
 
 PATCHABLE: dict[str, frozenset[Role]] = {

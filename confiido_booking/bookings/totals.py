@@ -38,6 +38,11 @@ class Line(NamedTuple):
     refunded: Decimal
     refund_due: Decimal | None
 
+    @property
+    def due(self) -> Decimal:
+        """Of a cancelled session what shall go back in all; without a policy all that was paid."""
+        return self.paid if self.refund_due is None else self.refund_due
+
 
 def counted(status: str, payment_status: str) -> bool:
     """Whether a session's price is owed or was: the one definition (MONEY, Sessions)."""
@@ -60,13 +65,12 @@ def line(session: Mapping[str, Any]) -> Line:
 def contribution(part: Line) -> Sums:
     """What one session adds to the sums of its currency."""
     owed = counted(part.status, part.payment_status)
-    due = part.paid if part.refund_due is None else part.refund_due
     return {
         "booked": part.price if owed else ZERO,
         "paid": part.paid,
         "refunded": part.refunded,
         "outstanding": part.price - part.paid + part.refunded if owed else ZERO,
-        "refundable": max(ZERO, due - part.refunded) if part.status == "cancelled" else ZERO,
+        "refundable": max(ZERO, part.due - part.refunded) if part.status == "cancelled" else ZERO,
     }
 
 

@@ -44,9 +44,6 @@ class EntryState(StrEnum):
     RELEASED = "released"
 
 
-RANK = {EntryState.CREATED: 0, EntryState.FAILED: 1, EntryState.CAPTURED: 2, EntryState.REFUNDED: 3}
-
-
 class Place(StrEnum):
     """Where money is, or was meant to go."""
 
@@ -126,11 +123,6 @@ class Entry(Embedded):
     created_at: Instant = Field(default_factory=utc_now)
     paid_at: Instant | None = None
     history: list[EntryEvent] = Field(default_factory=list)
-
-    @property
-    def unplaced(self) -> bool:
-        """Whether some of it is on no session and no invoice."""
-        return any(allocation.to is Place.UNPLACED for allocation in self.allocations)
 
 
 class Returned(Embedded):

@@ -26,7 +26,6 @@ from confiido_booking.money import ZERO, exact
 
 MAX_POSTINGS = 100  # of one session: part payments and refunds
 Raw = Mapping[str, Any]
-_OUT = (EntryKind.REFUND.value, EntryKind.CHARGEBACK.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +67,12 @@ def available(session: Raw) -> Decimal:
     return of.paid - of.refunded - pending(session)
 
 
-def refund_due(session: Raw) -> Decimal:
-    """Of a cancelled session what shall go back in all; without a policy all that was paid."""
-    of = totals.line(session)
-    return of.paid if of.refund_due is None else of.refund_due
-
-
 def refundable(session: Raw) -> Decimal:
     """Of a cancelled session what is still to be paid back and not under way."""
     if session["status"] != SessionStatus.CANCELLED:
         return ZERO
-    return max(ZERO, min(refund_due(session) - totals.line(session).refunded - pending(session), available(session)))
+    of = totals.line(session)
+    return max(ZERO, min(of.due - of.refunded - pending(session), available(session)))
 
 
 def unexplained(session: Raw) -> tuple[Decimal, Decimal]:
@@ -323,8 +317,8 @@ def reserved(session: Raw, entries: Sequence[Entry]) -> Effect:
         "ledger": with_postings(session, *new),
     }
     if session["status"] == SessionStatus.CANCELLED:
-        committed = totals.line(session).refunded + pending(session) + total
-        fields["refundDue"] = Decimal128(max(refund_due(session), committed))
+        of = totals.line(session)
+        fields["refundDue"] = Decimal128(max(of.due, of.refunded + pending(session) + total))
     return Effect(session, fields)
 
 

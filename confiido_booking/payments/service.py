@@ -26,8 +26,6 @@ from confiido_booking.payments.provider import Checkout, Provider, ProviderName,
 from confiido_booking.payments.providers import Providers
 from confiido_booking.payments.reconciliation import Difference, Reconciliation
 
-MAX_RECEIPT = 40  # Razorpay's
-
 
 @dataclass(frozen=True, slots=True)
 class Opened:
