@@ -162,3 +162,8 @@ def _refused(action: str, status: str) -> str:
 def iso(moment: datetime) -> str:
     """A UTC instant as the wire has it: ``2025-08-29T07:00:00.000Z``."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def wrong_field(path: str, message: str, code: str | None = None, *, location: str = "body") -> Invalid:
+    """The refusal of one field: ``amount``, ``must be above 0``."""
+    return Invalid(f"{path} {message}", code=code, errors=[FieldError(path, message, location)])

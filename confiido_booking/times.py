@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from importlib import resources
 from zoneinfo import ZoneInfo
 
-from confiido_booking.errors import FieldError, Invalid
+from confiido_booking.errors import Invalid, wrong_field
 
 Clock = Callable[[], datetime]
 MIN_DURATION, MAX_DURATION = 5, 1440
@@ -143,4 +143,4 @@ def ends_at(starts_at: datetime, duration: int) -> datetime:
 
 
 def _invalid(field: str, message: str, location: str = "body") -> Invalid:
-    return Invalid(f"{field} {message}", code="invalid_time", errors=[FieldError(field, message, location)])
+    return wrong_field(field, message, "invalid_time", location=location)

@@ -16,7 +16,7 @@ from confiido_booking.bookings import rules as booking_rules
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.rules import text
 from confiido_booking.database.store import Document
-from confiido_booking.errors import FieldError, Invalid, NotFound
+from confiido_booking.errors import Invalid, NotFound, wrong_field
 from confiido_booking.settings import Settings
 
 MAX_SESSIONS = 50
@@ -47,11 +47,11 @@ async def of_sessions(context: Context, terms: Terms, *, session_ids: Sequence[O
         NotFound, Invalid; Conflict for a session that cannot be invoiced in the state it is in.
     """
     if not 1 <= len(session_ids) <= MAX_SESSIONS:
-        raise _wrong("sessionIds", f"must be 1 to {MAX_SESSIONS}", "invalid_lines")
+        raise wrong_field("sessionIds", f"must be 1 to {MAX_SESSIONS}", "invalid_lines")
     taxes = rules.checked_taxes(terms.taxes, of_sessions=True)
     booking, sessions = await _sessions(context, session_ids, actor)
     if len({session["sessionId"] for session in sessions}) < len(sessions):
-        raise _wrong("sessionIds", "must name each session once", "invalid_lines")
+        raise wrong_field("sessionIds", "must name each session once", "invalid_lines")
     for session in sessions:
         refusal = booking_rules.why_not("invoice", session, actor, terms.now)
         if refusal is not None and refusal.code != "already_invoiced":  # by whom, is for the guard to find out
@@ -115,7 +115,7 @@ async def standalone(
     taxes = rules.checked_taxes(terms.taxes, of_sessions=False)
     client = _merged(await _known(context, client_id), terms.client)
     if not client.name and not client.email:
-        raise _wrong("client", "needs a name or an e-mail, or a clientId", "client_required")
+        raise wrong_field("client", "needs a name or an e-mail, or a clientId", "client_required")
     return rules.with_sums(
         Invoice(
             id=terms.invoice_id,
@@ -203,7 +203,3 @@ def _merged(known: Party, given: Party | None) -> Party:
     wanted = {name: value for name in limits if (value := getattr(given, name)) is not None}
     checked = {name: text(value, f"client.{name}", limit=limits[name]).strip() for name, value in wanted.items()}
     return known.model_copy(update=checked)
-
-
-def _wrong(field: str, message: str, code: str) -> Invalid:
-    return Invalid(f"{field} {message}", code=code, errors=[FieldError(field, message)])

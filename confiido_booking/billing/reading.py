@@ -22,7 +22,7 @@ from confiido_booking.bookings import totals
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.models import CURRENT
 from confiido_booking.database.store import Document
-from confiido_booking.errors import FieldError, Invalid, NotAllowed, NotFound
+from confiido_booking.errors import Invalid, NotAllowed, NotFound, wrong_field
 from confiido_booking.money import ZERO
 from confiido_booking.settings import Settings
 
@@ -303,4 +303,4 @@ def _place(cursor: str) -> tuple[datetime, ObjectId]:
 
 
 def _invalid(field_name: str, message: str) -> Invalid:
-    return Invalid(f"{field_name} {message}", errors=[FieldError(field_name, message, "query")])
+    return wrong_field(field_name, message, location="query")

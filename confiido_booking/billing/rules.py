@@ -28,7 +28,7 @@ from confiido_booking.billing.models import (
 )
 from confiido_booking.bookings import totals
 from confiido_booking.bookings.rules import text
-from confiido_booking.errors import Conflict, FieldError, Invalid
+from confiido_booking.errors import Conflict, wrong_field
 from confiido_booking.money import ZERO
 
 MAX_TAXES = 10
@@ -99,43 +99,45 @@ def checked_taxes(wishes: Sequence[TaxWish], *, of_sessions: bool) -> list[Tax]:
         Invalid: ``invalid_tax``.
     """
     if len(wishes) > MAX_TAXES:
-        raise _wrong("taxes", f"must be at most {MAX_TAXES}", "invalid_tax")
+        raise wrong_field("taxes", f"must be at most {MAX_TAXES}", "invalid_tax")
     taxes = []
     for index, wish in enumerate(wishes):
         name = text(wish.name, f"taxes.{index}.name", limit=60).strip()
         if not name:
-            raise _wrong(f"taxes.{index}.name", "is required", "invalid_tax")
+            raise wrong_field(f"taxes.{index}.name", "is required", "invalid_tax")
         rate = money.decimal(wish.rate)
         if rate is None or not rate.is_finite() or not 0 <= rate <= MAX_RATE or not _places(rate, RATE_PLACES):
             sentence = f"must be a percent from 0 to {MAX_RATE} of at most {RATE_PLACES} decimals"
-            raise _wrong(f"taxes.{index}.rate", sentence, "invalid_tax")
+            raise wrong_field(f"taxes.{index}.rate", sentence, "invalid_tax")
         if wish.mode not in list(TaxMode):
-            raise _wrong(f"taxes.{index}.mode", "must be inclusive or exclusive", "invalid_tax")
+            raise wrong_field(f"taxes.{index}.mode", "must be inclusive or exclusive", "invalid_tax")
         if of_sessions and wish.mode == TaxMode.EXCLUSIVE:
-            raise _wrong(f"taxes.{index}.mode", "must be inclusive: a session's price is all there is", "invalid_tax")
+            raise wrong_field(
+                f"taxes.{index}.mode", "must be inclusive: a session's price is all there is", "invalid_tax"
+            )
         taxes.append(Tax(name=name, rate=rate, mode=TaxMode(wish.mode)))
     if len({tax.mode for tax in taxes}) > 1:
-        raise _wrong("taxes", "must be all inclusive or all exclusive", "invalid_tax")
+        raise wrong_field("taxes", "must be all inclusive or all exclusive", "invalid_tax")
     if len({(tax.name, tax.rate) for tax in taxes}) < len(taxes):
-        raise _wrong("taxes", "must name each tax once", "invalid_tax")
+        raise wrong_field("taxes", "must name each tax once", "invalid_tax")
     return taxes
 
 
 def standalone_lines(wishes: Sequence[LineWish], taxes: Sequence[Tax], currency: str) -> list[Line]:
     """The lines of a standalone invoice. Raises Invalid for what is no amount, quantity or text."""
     if not 1 <= len(wishes) <= MAX_LINES:
-        raise _wrong("lines", f"must be 1 to {MAX_LINES}", "invalid_lines")
+        raise wrong_field("lines", f"must be 1 to {MAX_LINES}", "invalid_lines")
     lines = []
     for index, wish in enumerate(wishes):
         description = text(wish.description, f"lines.{index}.description", limit=500).strip()
         if not description:
-            raise _wrong(f"lines.{index}.description", "is required", "invalid_lines")
+            raise wrong_field(f"lines.{index}.description", "is required", "invalid_lines")
         quantity = money.decimal(wish.quantity)
         if quantity is None or not quantity.is_finite() or not 0 < quantity <= MAX_QUANTITY:
-            raise _wrong(f"lines.{index}.quantity", f"must be above 0, at most {MAX_QUANTITY}", "invalid_lines")
+            raise wrong_field(f"lines.{index}.quantity", f"must be above 0, at most {MAX_QUANTITY}", "invalid_lines")
         if not _places(quantity, QUANTITY_PLACES):
             sentence = f"must have at most {QUANTITY_PLACES} decimals"
-            raise _wrong(f"lines.{index}.quantity", sentence, "invalid_lines")
+            raise wrong_field(f"lines.{index}.quantity", sentence, "invalid_lines")
         unit_price = money.amount(wish.unit_price, currency, field=f"lines.{index}.unitPrice")
         lines.append(line(index + 1, description, unit_price, taxes, currency, quantity=quantity))
     money.amount(sum((each.total for each in lines), ZERO), currency, field="total")
@@ -268,9 +270,9 @@ def shares(invoice: Invoice, state: Balance, amount: Decimal | None) -> list[Pay
         raise Conflict("There is nothing left to pay on this invoice", code="already_paid")
     wanted = state.outstanding if amount is None else money.amount(amount, invoice.currency)
     if not wanted:
-        raise _wrong("amount", "must be above 0", "invalid_amount")
+        raise wrong_field("amount", "must be above 0", "invalid_amount")
     if wanted > state.outstanding:
-        raise _wrong("amount", "is more than what is outstanding", "overpayment")
+        raise wrong_field("amount", "is more than what is outstanding", "overpayment")
     owing = [each for each in invoice.lines if state.owed_by_line[each.line]]
     parts = money.split(wanted, [state.owed_by_line[each.line] for each in owing], invoice.currency)
     return [
@@ -300,7 +302,7 @@ def refuse_allocation(invoice: Invoice, amount: Decimal, most: int) -> None:
     if amount > 0 and there >= due:
         raise Conflict("There is nothing left to pay on this invoice", code="already_paid")
     if amount > 0 and there + amount > due:
-        raise _wrong("amount", "is more than what is outstanding", "overpayment")
+        raise wrong_field("amount", "is more than what is outstanding", "overpayment")
     if there + amount < 0:
         raise Conflict("So much was not paid on this invoice", code="not_paid")
 
@@ -318,22 +320,22 @@ def credit_parts(invoice: Invoice, wanted: Sequence[tuple[int, Decimal | int | N
     if wanted is None:
         wanted = [(number, None) for number, parts in left.items() if any(parts)]
     elif not wanted:
-        raise _wrong("lines", "must name at least one line", "invalid_lines")
+        raise wrong_field("lines", "must name at least one line", "invalid_lines")
     if len({number for number, _ in wanted}) < len(wanted):
-        raise _wrong("lines", "must name each line once", "invalid_lines")
+        raise wrong_field("lines", "must name each line once", "invalid_lines")
     credit = []
     for index, (number, amount) in enumerate(wanted):
         if number not in left:
-            raise _wrong(f"lines.{index}.line", "is not a line of this invoice", "invalid_lines")
+            raise wrong_field(f"lines.{index}.line", "is not a line of this invoice", "invalid_lines")
         rest = sum(left[number], ZERO)
         field = f"lines.{index}.amount"
         taken = rest if amount is None else money.amount(amount, invoice.currency, field=field)
         if not rest:
             continue
         if not taken:
-            raise _wrong(field, "must be above 0", "invalid_amount")
+            raise wrong_field(field, "must be above 0", "invalid_amount")
         if taken > rest:
-            raise _wrong(field, "is more than what is left of the line", "overcredit")
+            raise wrong_field(field, "is more than what is left of the line", "overcredit")
         net, *taxes = money.split(taken, left[number], invoice.currency)
         credit.append(CreditedLine(line=number, net=net, taxes=taxes, total=taken))
     if not credit:
@@ -393,7 +395,3 @@ def number(series: str, year: int, sequence: int) -> str:
 
 def _places(value: Decimal, places: int) -> bool:
     return value == value.quantize(Decimal(1).scaleb(-places))
-
-
-def _wrong(field: str, message: str, code: str) -> Invalid:
-    return Invalid(f"{field} {message}", code=code, errors=[FieldError(field, message)])

@@ -26,7 +26,7 @@ from confiido_booking.calendar import rules as calendar_rules
 from confiido_booking.calendar.claims import Claim
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document
-from confiido_booking.errors import BookingError, ClientBusy, Conflict, FieldError, Invalid, NotAllowed, SlotTaken
+from confiido_booking.errors import BookingError, ClientBusy, Conflict, Invalid, NotAllowed, SlotTaken, wrong_field
 from confiido_booking.experts.models import Expert
 from confiido_booking.experts.service import offer
 from confiido_booking.ids import new_claim_id
@@ -98,15 +98,11 @@ def check_kind(session_type: str | None, duration: int | None) -> None:
     """What kind of session, where it is given. Raises Invalid."""
     if duration is not None:
         if isinstance(duration, bool) or not isinstance(duration, int):
-            raise _invalid("duration", "must be a whole number of minutes")
+            raise wrong_field("duration", "must be a whole number of minutes")
         if not MIN_DURATION <= duration <= MAX_DURATION:
-            raise _invalid("duration", f"must be from {MIN_DURATION} to {MAX_DURATION} minutes")
+            raise wrong_field("duration", f"must be from {MIN_DURATION} to {MAX_DURATION} minutes")
     if session_type is not None and session_type not in set(Medium):
-        raise _invalid("sessionType", "must be video, audio, chat or in-person")
-
-
-def _invalid(field: str, message: str) -> Invalid:
-    return Invalid(f"{field} {message}", errors=[FieldError(field, message)])
+        raise wrong_field("sessionType", "must be video, audio, chat or in-person")
 
 
 def _decide(

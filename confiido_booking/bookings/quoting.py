@@ -36,7 +36,7 @@ from confiido_booking.bookings.transitions import Found, Plan, cancellation, tra
 from confiido_booking.bookings.views import Change, ClientRef, View
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document
-from confiido_booking.errors import BookingError, Conflict, FieldError, Invalid, NotAllowed, NotFound
+from confiido_booking.errors import BookingError, Conflict, Invalid, NotAllowed, NotFound, wrong_field
 from confiido_booking.experts.models import Expert
 from confiido_booking.experts.service import offer
 
@@ -231,14 +231,14 @@ def _offered(terms: Terms, session: Document, command: Command) -> Quote:
     """The quote, checked against the session it is for."""
     currency = money.currency(terms.currency or session["currency"])
     if len(terms.add_ons) > MOST_ADD_ONS:
-        raise _invalid("addOns", f"must be at most {MOST_ADD_ONS}")
+        raise wrong_field("addOns", f"must be at most {MOST_ADD_ONS}")
     add_ons = [_add_on(each, f"addOns.{place}", currency) for place, each in enumerate(terms.add_ons)]
     amount = money.amount(terms.amount, currency)
     total = money.amount(sum((each.price for each in add_ons), amount), currency)
     _check_length(session.get("duration") or 0, [each.minutes for each in add_ons])
     expires_at = times.parse_instant(terms.expires_at, field="expiresAt") if terms.expires_at is not None else None
     if expires_at is not None and expires_at <= command.now:
-        raise _invalid("expiresAt", "must lie in the future")
+        raise wrong_field("expiresAt", "must lie in the future")
     return Quote(
         quote_id=ObjectId(),
         amount=amount,
@@ -254,9 +254,9 @@ def _offered(terms: Terms, session: Document, command: Command) -> Quote:
 
 def _add_on(given: AddOn, field: str, currency: str) -> AddOn:
     if not given.name.strip():
-        raise _invalid(f"{field}.name", "is needed")
+        raise wrong_field(f"{field}.name", "is needed")
     if isinstance(given.minutes, bool) or not 0 <= given.minutes <= times.MAX_DURATION:
-        raise _invalid(f"{field}.minutes", f"must be from 0 to {times.MAX_DURATION}")
+        raise wrong_field(f"{field}.minutes", f"must be from 0 to {times.MAX_DURATION}")
     name = rules.text(given.name, f"{field}.name", limit=100)
     return AddOn(name=name, price=money.amount(given.price, currency, field=f"{field}.price"), minutes=given.minutes)
 
@@ -264,7 +264,7 @@ def _add_on(given: AddOn, field: str, currency: str) -> AddOn:
 def _check_length(duration: int, extra: Sequence[int]) -> int:
     whole = duration + sum(extra)
     if whole > times.MAX_DURATION:
-        raise _invalid("addOns", f"make the session longer than {times.MAX_DURATION} minutes")
+        raise wrong_field("addOns", f"make the session longer than {times.MAX_DURATION} minutes")
     return whole
 
 
@@ -311,7 +311,3 @@ def _placed(
         "clientCancelUntil": rules.client_cancel_until(policy.cancellation, session["startsAt"]),
         "bookedAt": now,
     }
-
-
-def _invalid(field: str, message: str) -> Invalid:
-    return Invalid(f"{field} {message}", errors=[FieldError(field, message)])

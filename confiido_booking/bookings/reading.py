@@ -24,7 +24,7 @@ from confiido_booking.bookings.models import CURRENT
 from confiido_booking.bookings.statuses import HELD
 from confiido_booking.bookings.views import HEAD
 from confiido_booking.database.store import Document
-from confiido_booking.errors import FieldError, Invalid
+from confiido_booking.errors import Invalid, wrong_field
 
 MAX_LIMIT = 100
 MAX_PAGE = 10_000
@@ -361,4 +361,4 @@ def _after(cursor: str, name: str, direction: int) -> Document:
 
 
 def _invalid(field_name: str, message: str) -> Invalid:
-    return Invalid(f"{field_name} {message}", errors=[FieldError(field_name, message, "query")])
+    return wrong_field(field_name, message, location="query")

@@ -16,7 +16,15 @@ from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import totals
 from confiido_booking.bookings.models import CancellationPolicy
 from confiido_booking.bookings.statuses import ACTIVE, HELD, UNPLACED, SessionStatus
-from confiido_booking.errors import BookingError, Conflict, FieldError, Invalid, NotAllowed, TransitionRefused
+from confiido_booking.errors import (
+    BookingError,
+    Conflict,
+    FieldError,
+    Invalid,
+    NotAllowed,
+    TransitionRefused,
+    wrong_field,
+)
 from confiido_booking.money import ZERO, exact
 
 EXPIRED_REASON = "The hold expired before it was paid"
@@ -307,11 +315,11 @@ def text(value: object, field: str, *, limit: int | None = None) -> str:
     """A text the store can keep: no NUL, no lone surrogate, not longer than the field allows."""
     allowed = limit or TEXT_LIMITS[field]
     if not isinstance(value, str):
-        raise _invalid(field, "must be a text")
+        raise wrong_field(field, "must be a text")
     if len(value) > allowed:
-        raise _invalid(field, f"must have at most {allowed} characters")
+        raise wrong_field(field, f"must have at most {allowed} characters")
     if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise _invalid(field, "has characters that cannot be stored")
+        raise wrong_field(field, "has characters that cannot be stored")
     return value
 
 
@@ -327,17 +335,17 @@ def checked_patch(changes: Mapping[str, object], actor: Actor, known_fields: fro
             raise NotAllowed(f"{field} cannot be changed by you")
         patch[field] = _custom_fields(value) if field == "customFields" else text(value, field)
     if patch.get("meetingLink") and not _WEB_ADDRESS.match(patch["meetingLink"]):
-        raise _invalid("meetingLink", "must be an address that begins with https:// or http://")
+        raise wrong_field("meetingLink", "must be an address that begins with https:// or http://")
     return patch
 
 
 def _custom_fields(value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping) or len(value) > _MAX_CUSTOM_FIELDS:
-        raise _invalid("customFields", f"must be an object of at most {_MAX_CUSTOM_FIELDS} fields")
+        raise wrong_field("customFields", f"must be an object of at most {_MAX_CUSTOM_FIELDS} fields")
     fields: dict[str, Any] = {}
     for name, item in value.items():
         if not isinstance(name, str) or not 0 < len(name) <= 60 or name.startswith("$") or "." in name:
-            raise _invalid("customFields", "has a name that cannot be stored")
+            raise wrong_field("customFields", "has a name that cannot be stored")
         text(name, "customFields", limit=60)
         if isinstance(item, str):
             fields[name] = text(item, f"customFields.{name}", limit=_MAX_CUSTOM_VALUE)
@@ -346,9 +354,5 @@ def _custom_fields(value: object) -> dict[str, Any]:
         elif isinstance(item, float | Decimal) and -1e15 < item < 1e15:
             fields[name] = float(item)
         else:
-            raise _invalid(f"customFields.{name}", "must be a text, a number or a boolean")
+            raise wrong_field(f"customFields.{name}", "must be a text, a number or a boolean")
     return fields
-
-
-def _invalid(field: str, message: str) -> Invalid:
-    return Invalid(f"{field} {message}", errors=[FieldError(field, message)])

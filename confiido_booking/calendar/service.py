@@ -30,7 +30,7 @@ from confiido_booking.calendar.showing import CalendarEvent
 from confiido_booking.calendar.slots import Slot
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document, Store
-from confiido_booking.errors import BookingError, Conflict, FieldError, Invalid, NotAllowed, NotFound
+from confiido_booking.errors import BookingError, Conflict, Invalid, NotAllowed, NotFound, wrong_field
 from confiido_booking.experts.models import Expert
 from confiido_booking.ids import object_id, older_than
 from confiido_booking.times import MAX_DURATION, MIN_DURATION, Clock
@@ -384,4 +384,4 @@ def _no_period() -> NotFound:
 
 
 def _invalid_time(field: str, message: str, location: str = "body") -> Invalid:
-    return Invalid(f"{field} {message}", code="invalid_time", errors=[FieldError(field, message, location)])
+    return wrong_field(field, message, "invalid_time", location=location)

@@ -12,7 +12,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from confiido_booking.actors import Actor, Role
 from confiido_booking.database.store import Document, Store
-from confiido_booking.errors import BookingError, Conflict, FieldError, Invalid, NotAllowed, NotFound, Unavailable
+from confiido_booking.errors import BookingError, Conflict, NotAllowed, NotFound, Unavailable, wrong_field
 from confiido_booking.events import types
 from confiido_booking.events.log import LOG
 from confiido_booking.settings import Settings
@@ -49,9 +49,9 @@ class Webhooks:
         await self._check_url(url)
         wanted = list(dict.fromkeys(events))
         if not wanted or len(wanted) > len(types.TYPES):
-            raise _invalid("events", "must name at least one type of event, or *")
+            raise wrong_field("events", "must name at least one type of event, or *")
         if any(not _is_known(name) for name in wanted):
-            raise _invalid("events", "names a type of event that does not exist", code="unknown_event_type")
+            raise wrong_field("events", "names a type of event that does not exist", code="unknown_event_type")
         if await self.store.count("count webhooks", WEBHOOKS, {}) >= MOST_WEBHOOKS:
             raise Conflict(f"There are {MOST_WEBHOOKS} webhooks already", code="too_many_webhooks")
         head = await self.store.find_one("read log head", LOG, {"_id": "events"}, {"seq": 1})
@@ -119,18 +119,18 @@ class Webhooks:
             parts = urlsplit(url)
             usable = bool(parts.hostname) and parts.port != 0 and parts.username is None and len(url) <= 2000
         except ValueError:
-            raise _invalid("url", "must be an address", code="invalid_url") from None
+            raise wrong_field("url", "must be an address", code="invalid_url") from None
         if not usable or not url.isascii() or not url.isprintable() or " " in url:
-            raise _invalid("url", "must be an address without credentials", code="invalid_url")
+            raise wrong_field("url", "must be an address without credentials", code="invalid_url")
         if parts.scheme not in ("https", "http"):
-            raise _invalid("url", "must begin with https://", code="invalid_url")
+            raise wrong_field("url", "must begin with https://", code="invalid_url")
         posting = import_posting()
         try:
             await posting.check_target(url, allow_private=allow_private)
         except posting.Refused:
-            raise _invalid("url", "must lead to a public address", code="webhook_target_refused") from None
+            raise wrong_field("url", "must lead to a public address", code="webhook_target_refused") from None
         if parts.scheme not in schemes:
-            raise _invalid("url", "must begin with https://", code="invalid_url")
+            raise wrong_field("url", "must begin with https://", code="invalid_url")
 
 
 async def forget_deliveries(store: Store, webhook_id: ObjectId) -> None:
@@ -164,7 +164,3 @@ def _check(actor: Actor) -> None:
 
 def _no_webhook() -> BookingError:
     return NotFound("Webhook not found", code="webhook_not_found")
-
-
-def _invalid(field: str, message: str, *, code: str | None = None) -> Invalid:
-    return Invalid(f"{field} {message}", code=code, errors=[FieldError(field, message)])

@@ -18,13 +18,7 @@ from confiido_booking.bookings.statuses import PaymentStatus, SessionStatus
 from confiido_booking.bookings.transitions import Found
 from confiido_booking.bookings.views import Change, View
 from confiido_booking.database.store import Document
-from confiido_booking.errors import (
-    Conflict,
-    FieldError,
-    Invalid,
-    PaymentNotVerified,
-    PreconditionFailed,
-)
+from confiido_booking.errors import Conflict, Invalid, PaymentNotVerified, PreconditionFailed, wrong_field
 from confiido_booking.ledger import rules
 from confiido_booking.ledger.applying import Applying
 from confiido_booking.ledger.entries import FINISH_AFTER, Entries
@@ -134,13 +128,13 @@ class Paying(Books):
         if if_version is not None and session.get("version", 0) != if_version:
             raise PreconditionFailed(details={"version": session.get("version", 0)})
         if paid_at is not None and paid_at > now:
-            raise wrong("paidAt", "must not be in the future")
+            raise wrong_field("paidAt", "must not be in the future")
         wanted_currency = money.currency(currency) if currency else session["currency"]
         if refusal := rules.why_unpayable(session, actor, now):
             raise refusal
         wanted = rules.owed(session) if amount is None else money.amount(amount, wanted_currency)
         if not wanted:
-            raise wrong("amount", "must be above 0", "invalid_amount")
+            raise wrong_field("amount", "must be above 0", "invalid_amount")
         rules.refuse_payment(session, wanted, wanted_currency, actor, now)
         entry = Entry(
             id=entry_id,
@@ -300,7 +294,3 @@ class Paying(Books):
 def _is_paid(session: Document) -> bool:
     paid: bool = session["paymentStatus"] == PaymentStatus.PAID
     return paid and session["status"] != SessionStatus.CANCELLED
-
-
-def wrong(name: str, message: str, code: str | None = None) -> Invalid:
-    return Invalid(f"{name} {message}", code=code, errors=[FieldError(name, message)])

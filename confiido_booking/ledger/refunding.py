@@ -11,12 +11,7 @@ from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import finding
 from confiido_booking.bookings.guards import fresh_key
 from confiido_booking.bookings.views import Change
-from confiido_booking.errors import (
-    Conflict,
-    NotAllowed,
-    NotFound,
-    PreconditionFailed,
-)
+from confiido_booking.errors import Conflict, NotAllowed, NotFound, PreconditionFailed, wrong_field
 from confiido_booking.ledger import rules
 from confiido_booking.ledger.models import (
     Entry,
@@ -24,7 +19,7 @@ from confiido_booking.ledger.models import (
     EntryState,
     Place,
 )
-from confiido_booking.ledger.paying import MONEY_ROLES, Books, wrong
+from confiido_booking.ledger.paying import MONEY_ROLES, Books
 from confiido_booking.ledger.returning import left_beside
 from confiido_booking.money import ZERO
 
@@ -123,7 +118,7 @@ class Refunding(Books):
             payment = await self.applying.apply(payment)
         done, rest = list[Entry](), money.amount(amount, payment.currency) if amount is not None else None
         if rest == 0:
-            raise wrong("amount", "must be above 0", "invalid_amount")
+            raise wrong_field("amount", "must be above 0", "invalid_amount")
         unplaced = left_beside(payment, None)
         if rest is None and unplaced:
             rest = unplaced
@@ -135,7 +130,7 @@ class Refunding(Books):
             raise Conflict("There is nothing to refund", code="nothing_to_refund")
         rest = whole if rest is None else rest
         if rest > whole:
-            raise wrong("amount", "is more than what was paid and not yet refunded", "over_refund")
+            raise wrong_field("amount", "is more than what was paid and not yet refunded", "over_refund")
         for place, id_, most in left:
             taken = min(rest, most)
             if not taken:

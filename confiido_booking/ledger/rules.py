@@ -20,7 +20,7 @@ from confiido_booking.bookings import totals
 from confiido_booking.bookings.rules import status_now
 from confiido_booking.bookings.statuses import HELD, PaymentStatus, SessionStatus, TimeoutStatus
 from confiido_booking.database.documents import to_mongo
-from confiido_booking.errors import BookingError, Conflict, FieldError, Invalid, TransitionRefused
+from confiido_booking.errors import BookingError, Conflict, TransitionRefused, wrong_field
 from confiido_booking.ledger.models import Entry, EntryKind, Posting
 from confiido_booking.money import ZERO, exact
 
@@ -105,9 +105,9 @@ def refuse_payment(session: Raw, amount: Decimal, currency: str, actor: Actor, n
     if refusal := why_unpayable(session, actor, now):
         raise refusal
     if session["currency"] != currency:
-        raise _wrong("currency", f"must be the session's, {session['currency']}", "currency_mismatch")
+        raise wrong_field("currency", f"must be the session's, {session['currency']}", "currency_mismatch")
     if amount > owed(session):
-        raise _wrong("amount", "is more than what is outstanding", "overpayment")
+        raise wrong_field("amount", "is more than what is outstanding", "overpayment")
 
 
 def portions(
@@ -177,9 +177,9 @@ def refuse_order_payment(sessions: Sequence[Raw], amount: Decimal, currency: str
             refusals[0][1] or Conflict("There is nothing left to pay", code="already_paid")
         )
     if payable[0]["currency"] != currency:
-        raise _wrong("currency", f"must be the order's, {payable[0]['currency']}", "currency_mismatch")
+        raise wrong_field("currency", f"must be the order's, {payable[0]['currency']}", "currency_mismatch")
     if amount > sum((owed(each) for each in payable), ZERO):
-        raise _wrong("amount", "is more than what is outstanding", "overpayment")
+        raise wrong_field("amount", "is more than what is outstanding", "overpayment")
 
 
 def _paying(session: Raw, entry: Entry, amount: Decimal, left: Decimal) -> dict[str, Any]:
@@ -254,7 +254,7 @@ def refund_parts(session: Raw, amount: Decimal, *, of: ObjectId | None = None) -
     if most <= 0:
         raise Conflict("There is nothing to refund", code="nothing_to_refund")
     if amount > most:
-        raise _wrong("amount", "is more than what was paid and not yet refunded", "over_refund")
+        raise wrong_field("amount", "is more than what was paid and not yet refunded", "over_refund")
     parts = []
     for payment_id, rest in reversed(left.items()):
         taken = min(rest, amount)
@@ -273,10 +273,10 @@ def checked_refund(session: Raw, amount: object | None) -> Decimal:
     if amount is not None:
         wanted = money.amount(amount, session["currency"])
         if not wanted:
-            raise _wrong("amount", "must be above 0", "invalid_amount")
+            raise wrong_field("amount", "must be above 0", "invalid_amount")
         return wanted
     if session["status"] != SessionStatus.CANCELLED:
-        raise _wrong("amount", "is required where the session is not cancelled", "amount_required")
+        raise wrong_field("amount", "is required where the session is not cancelled", "amount_required")
     if not (due := refundable(session)):
         raise Conflict("There is nothing to refund", code="nothing_to_refund")
     return due
@@ -292,7 +292,7 @@ def due_set(session: Raw, amount: object) -> Effect:
         raise TransitionRefused("refunded in part", session["status"], "The session is not cancelled")
     due, of = money.amount(amount, session["currency"]), totals.line(session)
     if due > of.paid:
-        raise _wrong("amount", "is more than what was paid", "over_refund")
+        raise wrong_field("amount", "is more than what was paid", "over_refund")
     if due < of.refunded + pending(session):
         raise Conflict("More than that has been refunded already", code="already_refunded")
     return Effect(session, {"refundDue": Decimal128(due)})
@@ -381,7 +381,3 @@ def with_postings(session: Raw, *new: Posting) -> list[dict[str, Any]]:
 
 def _stored(all_: Sequence[Posting]) -> list[dict[str, Any]]:
     return [to_mongo(each) for each in all_]
-
-
-def _wrong(name: str, message: str, code: str) -> Invalid:
-    return Invalid(f"{name} {message}", code=code, errors=[FieldError(name, message)])

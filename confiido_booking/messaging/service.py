@@ -21,7 +21,7 @@ from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.guards import fresh_key
 from confiido_booking.bookings.rules import text as checked
 from confiido_booking.database.store import Document
-from confiido_booking.errors import Conflict, FieldError, Invalid, NotAllowed, Unavailable
+from confiido_booking.errors import Conflict, NotAllowed, Unavailable, wrong_field
 from confiido_booking.events.deliveries import advance
 from confiido_booking.events.log import LOG, EventLog
 from confiido_booking.messaging import rules
@@ -126,20 +126,16 @@ def _message(key: str, fields: Mapping[str, object]) -> Document:
 
 def _written(template: str | None, subject: str | None, text: str | None) -> Document:
     if (template is None) == (subject is None and text is None):
-        raise _invalid("template", "is needed, or else subject and text")
+        raise wrong_field("template", "is needed, or else subject and text")
     if template is not None:
         if template not in rules.ABOUT_A_SESSION:
-            raise _invalid("template", f"must be one of {', '.join(rules.ABOUT_A_SESSION)}")
+            raise wrong_field("template", f"must be one of {', '.join(rules.ABOUT_A_SESSION)}")
         return {"kind": template}
     for name, value in (("subject", subject), ("text", text)):
         if not (value or "").strip():
-            raise _invalid(name, "must not be empty")
+            raise wrong_field(name, "must not be empty")
     return {
         "kind": Kind.CUSTOM.value,
         "subject": checked(subject, "subject", limit=MOST_SUBJECT),
         "text": checked(text, "text", limit=MOST_TEXT),
     }
-
-
-def _invalid(field: str, message: str) -> Invalid:
-    return Invalid(f"{field} {message}", errors=[FieldError(field, message)])

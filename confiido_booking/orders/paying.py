@@ -8,7 +8,7 @@ from confiido_booking import money
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings import rules as booking_rules
 from confiido_booking.bookings.context import Context
-from confiido_booking.errors import FieldError, Invalid
+from confiido_booking.errors import wrong_field
 from confiido_booking.ledger.entries import FINISH_AFTER
 from confiido_booking.ledger.models import MANUAL, Entry, EntryKind, EntryState, Place, Target
 from confiido_booking.ledger.rules import derived_id
@@ -41,13 +41,13 @@ async def pay(
     code = money.currency(currency) if currency else owed.currency
     wanted = owed.amount if amount is None else money.amount(amount, code)
     if not wanted:
-        raise _wrong("amount", "must be above 0", "invalid_amount")
+        raise wrong_field("amount", "must be above 0", "invalid_amount")
     if paid_at is not None and paid_at > now:
-        raise _wrong("paid_at", "must not be in the future", "invalid_time")
+        raise wrong_field("paid_at", "must not be in the future", "invalid_time")
     if code != owed.currency:
-        raise _wrong("currency", f"must be the order's, {owed.currency}", "currency_mismatch")
+        raise wrong_field("currency", f"must be the order's, {owed.currency}", "currency_mismatch")
     if wanted > owed.amount:
-        raise _wrong("amount", "is more than what is outstanding", "overpayment")
+        raise wrong_field("amount", "is more than what is outstanding", "overpayment")
     entry = Entry(
         id=entry_id,
         kind=EntryKind.PAYMENT,
@@ -67,7 +67,3 @@ async def pay(
         paid_at=paid_at or now,
     )
     return await ledger.applying.apply(await ledger.entries.insert(entry), strict=True)
-
-
-def _wrong(name: str, message: str, code: str) -> Invalid:
-    return Invalid(f"{name} {message}", code=code, errors=[FieldError(name, message)])

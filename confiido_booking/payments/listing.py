@@ -11,7 +11,7 @@ from bson import ObjectId
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings.context import Context
 from confiido_booking.database.store import Document
-from confiido_booking.errors import FieldError, Invalid, NotAllowed
+from confiido_booking.errors import Invalid, NotAllowed, wrong_field
 from confiido_booking.ledger.models import COLLECTION, Entry, EntryKind, EntryState, Place
 from confiido_booking.money import ZERO, exact
 
@@ -185,4 +185,4 @@ def _after(cursor: str) -> Document:
 
 
 def _invalid(name: str, message: str) -> Invalid:
-    return Invalid(f"{name} {message}", errors=[FieldError(name, message, "query")])
+    return wrong_field(name, message, location="query")

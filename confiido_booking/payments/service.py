@@ -16,7 +16,7 @@ from bson import ObjectId
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.workflow import within_deadline
-from confiido_booking.errors import FieldError, Invalid, NotAllowed, NotFound
+from confiido_booking.errors import NotAllowed, NotFound, wrong_field
 from confiido_booking.ledger.models import COLLECTION, Entry, EntryKind, Place
 from confiido_booking.ledger.service import Ledger, Owed
 from confiido_booking.payments import listing
@@ -208,10 +208,6 @@ def _wanted(attempt_id: ObjectId, owed: Owed, receipt: str | None) -> Wanted:
 
 def _compare(owed: Owed, amount: Decimal | None, currency: str | None) -> None:
     if currency is not None and currency != owed.currency:
-        raise _mismatch("currency", f"is not the one to pay in, {owed.currency}", "currency_mismatch")
+        raise wrong_field("currency", f"is not the one to pay in, {owed.currency}", "currency_mismatch")
     if amount is not None and amount != owed.amount:
-        raise _mismatch("amount", "is not what is outstanding", "amount_mismatch")
-
-
-def _mismatch(field: str, message: str, code: str) -> Invalid:
-    return Invalid(f"{field} {message}", code=code, errors=[FieldError(field, message)])
+        raise wrong_field("amount", "is not what is outstanding", "amount_mismatch")
