@@ -150,6 +150,11 @@ async def test_hostile_paths_are_refused(http: httpx.AsyncClient, as_: Headers, 
     assert answer.json()["success"] is False
 
 
+# ROUTES: "Without a token".
+OPEN_TO_ANYBODY = ("/api/webhooks/", "/api/reviews/expert/", "/api/feeds/")
+OPEN_READS = {("get", "/api/v1/services"), ("get", "/api/v1/services/{id}")}
+
+
 def test_openapi_documents_every_route_with_its_models_and_refusals(app: FastAPI) -> None:
     document = app.openapi()
 
@@ -160,8 +165,10 @@ def test_openapi_documents_every_route_with_its_models_and_refusals(app: FastAPI
             assert operation["summary"], where
             if not path.startswith("/api/"):
                 continue
-            assert operation["security"], where
-            assert {"401", "422", "429", "500", "503"} <= set(operation["responses"]), where
+            is_open = path.startswith(OPEN_TO_ANYBODY) or (method, path) in OPEN_READS
+            assert ("security" in operation) != is_open, where
+            assert {"429", "500", "503"} <= set(operation["responses"]), where
+            assert {"401", "422"} <= set(operation["responses"]) or path.startswith("/api/webhooks/"), where
             for status, response in operation["responses"].items():
                 if path.endswith(("/pdf", ".ics")) and status == "200":
                     continue
