@@ -94,6 +94,7 @@ class ServiceSession(Document):
             IndexModel([("startsAt", ASCENDING)], name="public", partialFilterExpression=PUBLIC),
             IndexModel([("listing.sessionId", ASCENDING)], name="session"),
             IndexModel([("listing.status", ASCENDING), ("listing.timeoutAt", ASCENDING)], name="pending"),
+            IndexModel([("listing.refundable", ASCENDING)], name="refundable", sparse=True),
         ]
 
 

@@ -27,6 +27,9 @@ SESSION_TYPES: dict[str, str] = {  # by a command's action
     "refund-released": "payment.refund_failed",
     "chargeback": "payment.charged_back",
     "set-refund": "session.refund_set",
+    "payment-failed": "session.updated",  # its paymentStatus; payment.failed is the attempt's
+    "pay-refused": "session.updated",  # nothing but that the refused entry can no longer come
+    "refund-refused": "session.updated",
     "invoice": "session.invoiced",
     "uninvoice": "session.uninvoiced",
 }

@@ -86,7 +86,7 @@ class Applying(Locating):
                 if not any(effect.fields.get("paidAmount") for effect in effects):
                     command = self.command(entry, action="unplaced")
             except BookingError as refused:
-                refusal, late, command = refused, False, self.command(entry, action="unplaced", key=fresh_key())
+                refusal, late, command = refused, False, self.command(entry, action="pay-refused", key=fresh_key())
                 effects = [rules.untouched(at.sessions[0], entry, refused.code)]
             if not late:
                 await self.write(at.document, effects, command)

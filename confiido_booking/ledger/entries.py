@@ -10,7 +10,8 @@ from bson import ObjectId
 from confiido_booking.actors import Actor, Role
 from confiido_booking.database.documents import to_mongo
 from confiido_booking.database.store import Document, Duplicate, Store
-from confiido_booking.ledger.models import COLLECTION, Allocation, Entry, EntryEvent, EntryState
+from confiido_booking.events import outbox
+from confiido_booking.ledger.models import COLLECTION, Allocation, Entry, EntryEvent, EntryState, Place
 from confiido_booking.money import ZERO
 from confiido_booking.times import Clock
 
@@ -24,15 +25,39 @@ def actor_of(entry: Entry) -> Actor:
     return Actor(role=Role(entry.actor["role"]), id=entry.actor.get("id"))
 
 
+def event(type_: str, entry: Entry, actor: Actor, at: datetime) -> Document:
+    """An event of an entry, by itself: where no session or invoice tells of it."""
+    target = entry.target
+    named = {f"{target.to}Id": target.id} if target is not None and target.to is not Place.SESSION else {}
+    return outbox.event(
+        type_,
+        at=at,
+        actor=actor,
+        client_id=entry.client_id,
+        session_id=target.id if target is not None and target.to is Place.SESSION else None,
+        data={
+            "entryId": entry.id,
+            "provider": entry.provider,
+            "amount": to_mongo(entry.amount),
+            "currency": entry.currency,
+            **named,
+        },
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Entries:
     store: Store
     clock: Clock
 
-    async def insert(self, entry: Entry) -> Entry:
-        """The entry as it is stored: this one, or the one that was there under its id or its provider's."""
+    async def insert(self, entry: Entry, *, told: Document | None = None) -> Entry:
+        """The entry as it is stored: this one, or the one that was there under its id or its provider's.
+
+        ``told``: the event of it, stored with it.
+        """
+        waiting = {"outbox": [told], "outboxSince": told["at"]} if told else {}
         try:
-            await self.store.insert("insert entry", COLLECTION, to_mongo(entry))
+            await self.store.insert("insert entry", COLLECTION, {**to_mongo(entry), **waiting})
         except Duplicate:
             named: list[Document] = [{"_id": entry.id}, *([{"key": entry.key}] if entry.key else [])]
             found = await self.store.find_one("read entry", COLLECTION, {"$or": named})
@@ -67,10 +92,11 @@ class Entries:
         state: EntryState | None = None,
         due_at: datetime | None = None,
         reason: str | None = None,
+        told: Document | None = None,
     ) -> Entry | None:
         """Move an entry on, from the state it was read in. None = somebody else has.
 
-        ``due_at``: from when on it is to be finished; without one it is done with.
+        ``due_at``: from when on it is to be finished; without one it is done with. ``told``: the event of it.
         """
         noted = EntryEvent(at=self.clock(), event=event, to=state, reason=reason)
         changed = {**to_mongo(dict(fields or {})), **({"state": state.value} if state else {})}
@@ -80,6 +106,10 @@ class Entries:
             changed["dueAt"], is_open = due_at, {"appliedAt": None}  # what is done stays done
         else:
             update["$unset"] = {"dueAt": ""}
+        if told is not None:
+            waiting = outbox.pushed(told)
+            update["$push"] |= waiting["$push"]
+            update["$min"] = waiting["$min"]
         if changed:
             update["$set"] = changed
         query = {"_id": entry.id, "state": entry.state.value, **is_open, **(guard or {})}

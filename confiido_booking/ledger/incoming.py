@@ -17,7 +17,7 @@ from confiido_booking.database.store import Document, Duplicate
 from confiido_booking.errors import Conflict
 from confiido_booking.ledger import rules
 from confiido_booking.ledger.applying import Applying
-from confiido_booking.ledger.entries import ASK_AGAIN, FINISH_AFTER, Entries
+from confiido_booking.ledger.entries import ASK_AGAIN, FINISH_AFTER, Entries, event
 from confiido_booking.ledger.locating import ATTEMPTS, CHANGING
 from confiido_booking.ledger.models import (
     Allocation,
@@ -120,9 +120,30 @@ class Incoming:
         attempts = await self._attempts(provider, provider_order_id)
         for attempt in attempts:
             if attempt.state is EntryState.CREATED:
-                failed = await self.entries.change(attempt, "failed", state=EntryState.FAILED, reason=reason)
-                return failed or await self.entries.get(attempt.id)
+                now = self.applying.context.clock()
+                failed = await self.entries.change(
+                    attempt,
+                    "failed",
+                    state=EntryState.FAILED,
+                    due_at=now + FINISH_AFTER,
+                    reason=reason,
+                    told=event("payment.failed", attempt, _PAYMENT, now),
+                )
+                if failed is not None:
+                    await self.note_failure(failed)
+                return await self.entries.get(attempt.id)
         return attempts[0] if attempts else None
+
+    async def note_failure(self, attempt: Entry) -> None:
+        """The sessions of a failed attempt say so where nothing is paid; a later capture mends it. Repeatable."""
+        for _ in range(ATTEMPTS):
+            at = await self.applying.located(attempt)
+            effects = [each for session in at.sessions if (each := rules.payment_failed(session)) is not None]
+            command = self.applying.command(attempt, key=f"{attempt.id}:failed", action="payment-failed")
+            if not effects or await self.applying.write(at.document, effects, command):
+                await self.entries.change(attempt, "noted")
+                return
+        raise Conflict(CHANGING, code="try_again")
 
     async def refund_settled(
         self,
@@ -169,11 +190,13 @@ class Incoming:
         key, now = f"{provider}/{provider_dispute_id}", self.applying.context.clock()
         entry = _outflow(EntryKind.CHARGEBACK, provider, provider_payment_id, amount, currency, at, now)
         named = {"id": rules.derived_id(key), "key": key, "provider_dispute_id": provider_dispute_id}
-        dispute = await self.entries.insert(
-            entry.model_copy(
-                update={**named, "state": EntryState.CREATED, "dispute": DisputeState.OPEN, "due_at": None}
-            )
+        opened = entry.model_copy(
+            update={**named, "state": EntryState.CREATED, "dispute": DisputeState.OPEN, "due_at": None}
         )
+        payment = await self._payment_of(opened)
+        whose = {"client_id": payment.client_id, "target": payment.target} if payment is not None else {}
+        told = event("payment.disputed", opened.model_copy(update=whose), _PAYMENT, now)
+        dispute = await self.entries.insert(opened, told=told)
         if outcome is DisputeState.OPEN or dispute.state is not EntryState.CREATED:
             return await self.follow(dispute)
         state = EntryState.CAPTURED if outcome is DisputeState.LOST else EntryState.FAILED

@@ -101,7 +101,7 @@ class Returning:
             try:
                 effect = rules.reserved(session, legs)
             except BookingError as refused:
-                refusal, key, action = refused, fresh_key(), "unplaced"
+                refusal, key, action = refused, fresh_key(), "refund-refused"
                 effect = rules.untouched(session, leader, refused.code)
             else:
                 payments = await self.payments_of([Part(leg.refers, leg.amount) for leg in legs if leg.refers])

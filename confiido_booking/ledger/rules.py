@@ -194,6 +194,13 @@ def _paying(session: Raw, entry: Entry, amount: Decimal, left: Decimal) -> dict[
     }
 
 
+def payment_failed(session: Raw) -> Effect | None:
+    """An attempt to pay came to nothing: the session says so where nothing was paid for it yet."""
+    if session["paymentStatus"] != PaymentStatus.PENDING or totals.line(session).paid:
+        return None
+    return Effect(session, {"paymentStatus": PaymentStatus.FAILED.value})
+
+
 def confirmed(now: datetime) -> dict[str, Any]:
     return {"confirmedAt": now, "timeoutStatus": TimeoutStatus.COMPLETED.value}
 

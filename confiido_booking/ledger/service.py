@@ -285,6 +285,8 @@ class Ledger(Paying, Refunding):
             if entry.provider == OPENING:
                 await self.applying.located(entry)
                 await self.applying.opening_noted(entry)
+            elif entry.kind is EntryKind.PAYMENT and entry.state is EntryState.FAILED:
+                await self.incoming.note_failure(entry)
             elif entry.kind is EntryKind.PAYMENT:
                 await self.applying.apply(entry, strict=entry.state is EntryState.CREATED)
             elif entry.state is EntryState.PENDING:
@@ -302,9 +304,7 @@ class Ledger(Paying, Refunding):
             return 0
         due = {"listing.status": SessionStatus.CANCELLED.value, "listing.refundable": True}
         paid_back = 0
-        for listed in await self.context.store.find(
-            "find refundable", "service_sessions", due, {"listing": 1}, limit=_BATCH
-        ):
+        async for listed in self.context.store.walk("service_sessions", due, {"listing": 1}):
             session_id = listed["listing"]["sessionId"]
             try:
                 await self.refund(session_id, actor=Actor.system(), reason="What the cancellation left due")

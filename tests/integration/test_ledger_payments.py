@@ -10,7 +10,8 @@ from bson import Decimal128, ObjectId
 from confiido_booking import Actor, Confiido, Expert
 from confiido_booking.bookings.archive import Archive
 from confiido_booking.bookings.views import Change
-from confiido_booking.ledger.models import EntryState, Place
+from confiido_booking.database.store import Store
+from confiido_booking.ledger.models import DisputeState, EntryState, Place
 from tests.builders import Clock, a_client, an_expert
 from tests.ledger import (
     ADMIN,
@@ -377,6 +378,110 @@ async def test_a_payment_of_nothing_we_know_or_in_another_currency_is_unplaced_w
         "currency_mismatch",
     ]
     assert await money_of(confiido, change) == ("pending", "pending", "0", "0")
+
+
+async def test_a_failed_attempt_is_said_by_its_session_and_told_once(confiido: Confiido, grace: Expert) -> None:
+    change = await booked(confiido, grace)
+    await attempted(confiido, change)
+
+    for _ in range(2):
+        await attempt_failed(confiido)
+
+    assert await money_of(confiido, change) == ("pending", "failed", "0", "0")
+    assert await told(confiido, "payment.failed") == [change.session_id]
+    assert (await confiido.bookings.stats(actor=ADMIN)).by_payment == {"failed": 1}
+    assert (await confiido.doctor.examine()).is_sound
+
+
+async def test_a_later_capture_mends_a_failed_attempt(confiido: Confiido, grace: Expert) -> None:
+    change = await booked(confiido, grace)
+    await attempted(confiido, change)
+    await attempt_failed(confiido)
+
+    await captured(confiido, change)
+
+    assert await money_of(confiido, change) == ("confirmed", "paid", "100.00", "0")
+
+
+@pytest.mark.parametrize(("paid", "status"), [(100, "paid"), (40, "partially_paid")])
+async def test_a_failed_attempt_never_lowers_what_is_paid(
+    confiido: Confiido, grace: Expert, paid: int, status: str
+) -> None:
+    change = await booked(confiido, grace)
+    await attempted(confiido, change)
+    await confiido.ledger.paid(change.session_id, actor=ADMIN, amount=paid)
+
+    await attempt_failed(confiido)
+
+    assert (await money_of(confiido, change))[1] == status
+    assert await told(confiido, "payment.failed") == [change.session_id]
+
+
+async def test_a_failure_whose_process_died_is_said_by_its_session_later(
+    confiido: Confiido, grace: Expert, store: Store, clock: Clock
+) -> None:
+    change = await booked(confiido, grace)
+    await attempted(confiido, change)
+
+    async def die(step: str) -> None:
+        if step == "payment-failed":
+            raise RuntimeError("died")
+
+    store.hook = die
+    with pytest.raises(RuntimeError):
+        await attempt_failed(confiido)
+    store.hook = None
+    clock.advance(seconds=31)
+
+    assert await confiido.ledger.settle() == 1
+    assert await confiido.ledger.settle() == 0
+    assert await money_of(confiido, change) == ("pending", "failed", "0", "0")
+
+
+async def test_a_dispute_is_told_once(confiido: Confiido, grace: Expert) -> None:
+    change = await booked(confiido, grace)
+    await captured(confiido, change)
+
+    for outcome in (DisputeState.OPEN, DisputeState.OPEN, DisputeState.LOST):
+        await confiido.ledger.disputed(
+            provider="bank",
+            provider_dispute_id="dp_1",
+            provider_payment_id="pay_1",
+            amount=Decimal(100),
+            currency="INR",
+            outcome=outcome,
+        )
+
+    assert await told(confiido, "payment.disputed") == [change.session_id]
+    assert await told(confiido, "payment.charged_back") == [change.session_id]
+
+
+async def test_a_payment_that_is_refused_is_not_told_as_unplaced(confiido: Confiido, grace: Expert) -> None:
+    change = await booked(confiido, grace)
+
+    pays = (confiido.ledger.paid(change.session_id, actor=ADMIN) for _ in range(4))
+    await asyncio.gather(*pays, return_exceptions=True)
+
+    assert await told(confiido, "payment.received") == [change.session_id]
+    assert await told(confiido, "payment.unplaced") == []
+
+
+async def attempted(confiido: Confiido, change: Change) -> None:
+    owed = await confiido.ledger.owed(Place.SESSION, change.session_id, actor=ADMIN)
+    await confiido.ledger.open(owed, provider="bank", provider_order_id="order_pay_1", actor=ADMIN)
+
+
+async def attempt_failed(confiido: Confiido) -> None:
+    await confiido.ledger.failed(
+        provider="bank", provider_payment_id="pay_0", provider_order_id="order_pay_1", reason="declined"
+    )
+
+
+async def told(confiido: Confiido, type_: str) -> list[ObjectId | None]:
+    """The sessions of which this was told."""
+    await confiido.events.collect()
+    events = await confiido.store.collection("events").find({"type": type_}).to_list()
+    return [event.get("sessionId") for event in events]
 
 
 async def test_a_failed_attempt_may_still_succeed_and_success_never_fails(confiido: Confiido, grace: Expert) -> None:

@@ -377,6 +377,28 @@ async def test_the_worker_pays_back_what_is_due_where_it_is_told_to(
     assert await money_of(confiido, change) == ("cancelled", "refunded", "100.00", "100.00")
 
 
+async def test_many_disputed_sessions_do_not_hold_up_the_refunds_of_the_rest(
+    confiido: Confiido, grace: Expert, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("confiido_booking.database.store.WALK_BATCH", 2)
+    sessions = [await booked(confiido, grace, hours=24 + hour) for hour in range(5)]
+    for number, change in enumerate(sessions):
+        await captured(confiido, change, f"pay_{number}")
+        await confiido.bookings.cancel(change.booking_id, change.session_id, actor=ADMIN)
+    for number in range(4):
+        await confiido.ledger.disputed(
+            provider="bank", provider_dispute_id=f"dp_{number}", provider_payment_id=f"pay_{number}",
+            amount=Decimal(100), currency="INR", outcome=DisputeState.OPEN,
+        )  # fmt: skip
+    refunding = settings.model_copy(update={"auto_refund": True})
+    by_itself = type(confiido).over(confiido.store, refunding, confiido.clock, providers={"bank": Bank()})
+
+    paid_back = await by_itself.ledger.pay_back_due()
+
+    assert paid_back == 1
+    assert [(await money_of(confiido, each))[3] for each in sessions] == ["0", "0", "0", "0", "100.00"]
+
+
 @pytest.mark.parametrize(
     ("hours_left", "refund", "fee", "tier"),
     [
