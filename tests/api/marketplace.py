@@ -18,7 +18,9 @@ from confiido_booking.actors import Role
 from confiido_booking.bookings.views import Change
 from confiido_booking.catalog.service import ServiceInput
 from confiido_booking.database.store import Document
+from confiido_booking.orders.reading import OrderView
 from tests.builders import Clock, a_client, a_service, an_admin, an_expert, make_expert
+from tests.ordering import id_of, offered, package_of
 
 STEPS = {
     "confirmed": ("confirm",),
@@ -117,6 +119,9 @@ async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pendi
     service = await confiido.catalog.create(actor=mentor, service=yoga)
     friday = later + timedelta(days=4)
     (event,) = await confiido.workshops.create(service.id or ObjectId(), actor=mentor, starts_at=friday)
+    order = await _order(confiido, ada, grace) if state in ("ordered", "purchased") else None
+    if order is not None and state == "purchased":
+        await confiido.orders.pay(order.id, actor=admin)
     own = await confiido.experts.get(grace.id or "")
     assert own.availability is not None
     return Marketplace(
@@ -149,11 +154,20 @@ async def open_marketplace(confiido: Confiido, clock: Clock, state: str = "pendi
             "nobody": str(ObjectId()),
             "service": str(service.id),
             "event": str(event.document["_id"]),
+            "order": str(order.id if order else None),
+            "draft": str(order.sessions[0].session_id if order else None),
             "invoice": str(invoice["_id"] if invoice else None),
             "payment": str(payment["_id"] if payment else None),
         },
         begins=await raw(confiido),
     )
+
+
+async def _order(confiido: Confiido, client: Actor, expert: Expert) -> OrderView:
+    """A bundle of two drafts."""
+    talk = await offered(confiido, expert, "individual")
+    bundle = await package_of(confiido, expert, (talk, 2), service_type="bundle")
+    return await confiido.orders.create(id_of(bundle), actor=client)
 
 
 async def _book(confiido: Confiido, client: Actor, expert: Expert, starts_at: datetime) -> Change:

@@ -37,6 +37,7 @@ STANDALONE = {
     "client": {"name": "Ada", "email": "ada@example.org"},
     "lines": [{"description": "Workbook", "unitPrice": 20}],
 }
+ORDER = "/api/v1/orders/{order}"
 EVENT = "/api/v1/service-sessions/{event}"
 SERVICE = {
     "service_type": "individual",
@@ -232,6 +233,30 @@ ROWS = [
     Row("POST /api/v1/service-sessions/{id}/complete", (403, 403, 409, 403, 409, 409), {}, f"{EVENT}/complete"),
     # Calendar
     Row("GET /api/v1/calendar", ANYBODY),
+    # Orders
+    Row(
+        "POST /api/v1/orders",
+        (201, 201, 403, 403, 422, 422), {"service_id": "{service}", "service_session_id": "{event}"},
+    ),
+    Row(
+        "POST /api/v1/orders",
+        (201, 403, 403, 403, 201, 201),
+        {"service_id": "{service}", "service_session_id": "{event}", "client_id": "{ada}"},
+    ),
+    Row("GET /api/v1/orders", (200, 200, 403, 403, 200, 200), state="ordered"),
+    Row("GET /api/v1/orders/{id}", (200, 404, 404, 404, 200, 200), path=ORDER, state="ordered"),
+    Row(
+        "GET /api/v1/orders/{id}/cancellation",
+        (200, 404, 404, 404, 200, 200), path=f"{ORDER}/cancellation", state="ordered",
+    ),
+    Row("POST /api/v1/orders/{id}/cancel", (200, 404, 404, 404, 200, 403), {}, f"{ORDER}/cancel", "ordered"),
+    Row("PUT /api/v1/orders/{id}/paid", (403, 404, 404, 404, 200, 200), {}, f"{ORDER}/paid", "ordered"),
+    Row("GET /api/v1/bookings", ANYBODY, state="ordered"),
+    Row(
+        "PUT /api/v1/bookings/{id}/schedule",
+        (200, 404, 403, 404, 200, 403),
+        {"starts_at": "2026-03-20T09:00:00Z"}, "/api/v1/bookings/{draft}/schedule", "purchased",
+    ),
     # Availability
     Row(
         "GET /api/availability/userid/{user_id}/slots/{date}",
