@@ -27,6 +27,7 @@ from confiido_booking.ledger.locating import ATTEMPTS, CHANGING, Located, Locati
 from confiido_booking.ledger.models import Allocation, Entry, EntryState, Place
 from confiido_booking.ledger.rules import Effect
 from confiido_booking.money import ZERO
+from confiido_booking.orders import scheduling
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +136,17 @@ class Applying(Locating):
                 found.session, entry.amount, entry.currency
             ):
                 raise Conflict(CHANGING, code="try_again")
-            return Plan(to="confirmed", fields=rules.revived(found.session, entry, command.now))
+            fields = rules.revived(found.session, entry, command.now)
+            if found.session.get("seat"):
+                fields["serviceSessionId"] = found.session["serviceSessionId"]
+            return Plan(to="confirmed", fields=fields)
 
         try:
-            await placing.place(self.context, at.document["_id"], session["sessionId"], command, View.HEAD, planning)
+            of = self.context, at.document["_id"], session["sessionId"], command, View.HEAD
+            if session.get("seat"):
+                await placing.as_read(*of, planning, scheduling.seated)
+            else:
+                await placing.place(*of, planning)
         except BookingError as refused:
             if refused.code == "try_again":
                 return True  # to be read again

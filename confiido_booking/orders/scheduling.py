@@ -64,7 +64,7 @@ async def schedule(
     _check_asked(wanted, shared=shared)
     of = context, found.booking_id, found.session_id, command, view
     if shared:
-        change = await placing.as_read(*of, _in_event(context, wanted, command), _seated)
+        change = await placing.as_read(*of, _in_event(context, wanted, command), seated)
     else:
         change = await placing.place(*of, _at_time(context, wanted, command))
     await following.of_session(context.store, change.raw_session, command.now)
@@ -142,7 +142,7 @@ def _check_validity(session: Raw, starts_at: datetime) -> None:
         raise Conflict(sentence, code="outside_validity", details={"validUntil": until.isoformat()})
 
 
-async def _seated(context: Context, found: Found, command: Command, view: View, plan: Plan) -> Change | None:
+async def seated(context: Context, found: Found, command: Command, view: View, plan: Plan) -> Change | None:
     """From the place on. None = the session is not as it was read: to be decided anew."""
     before, client_id = found.session, found.document["clientId"]
     place = Place(

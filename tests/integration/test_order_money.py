@@ -326,3 +326,29 @@ async def refusal(confiido: Confiido, bought: OrderView, actor: Actor, ids: list
     with pytest.raises(BookingError) as refused:
         await confiido.orders.cancel(bought.id, actor=actor, session_ids=ids)
     return refused.value.code
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_payment_that_comes_late_for_a_workshop_revives_the_place_if_it_is_free(
+    confiido: Confiido, grace: Expert, clock: Clock, others: int
+) -> None:
+    yoga, ada = await offered(confiido, grace, "workshop"), a_client()
+    (shared,) = await events_of(confiido, yoga, places=1)
+    bought = await confiido.orders.create(id_of(yoga), actor=ada, service_session_id=shared)
+    owed = await confiido.ledger.owed(Place.ORDER, bought.id, actor=ada)
+    await confiido.ledger.open(owed, provider="bank", provider_order_id="o", actor=ada)
+    clock.advance(minutes=31)
+    for _ in range(others):
+        await confiido.orders.create(id_of(yoga), actor=a_client(), service_session_id=shared)
+
+    entry = await confiido.ledger.captured(
+        provider="bank", provider_payment_id="p", provider_order_id="o", amount=owed.amount, currency="INR"
+    )
+
+    left = await confiido.orders.get(bought.id, actor=ada)
+    held = await event(confiido, shared)
+    placed = [each.to for each in entry.allocations]
+    assert (left.status, placed) == (("expired", [Place.UNPLACED]) if others else ("paid", [Place.SESSION]))
+    assert (held["seats"][0]["sessionId"] == bought.sessions[0].session_id) == (not others)
+    clock.advance(minutes=1)
+    await all_is_well(confiido)
