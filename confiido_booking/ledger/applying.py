@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from confiido_booking.actors import Actor, Role
-from confiido_booking.billing.ledger import Allocations
+from confiido_booking.billing.allocating import Allocations
 from confiido_booking.bookings import placing
 from confiido_booking.bookings import rules as booking_rules
 from confiido_booking.bookings.guards import Command, fresh_key

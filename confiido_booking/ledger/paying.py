@@ -8,7 +8,7 @@ from bson import ObjectId
 
 from confiido_booking import money
 from confiido_booking.actors import Actor, Role
-from confiido_booking.billing.ledger import Allocations, LinePayment
+from confiido_booking.billing.allocating import Allocations, LinePayment
 from confiido_booking.bookings import finding, merging, transitions
 from confiido_booking.bookings import rules as booking_rules
 from confiido_booking.bookings.context import Context
@@ -249,7 +249,7 @@ class Paying(Books):
         return Change(document, session_id)
 
     async def record(self, payment: LinePayment) -> None:
-        """A payment of one line of an invoice (``billing/ledger.py``)."""
+        """A payment of one line of an invoice (``billing/allocating.py``)."""
         if payment.session_id is not None and payment.booking_id is not None:
             found = await finding.find_session(
                 self.context, payment.session_id, Actor.system(), booking_id=payment.booking_id
