@@ -3,7 +3,7 @@
 from datetime import datetime
 from decimal import Decimal
 
-from confiido_booking.bookings.models import Policy
+from confiido_booking.bookings.models import CancellationPolicy, Policy
 from confiido_booking.database.store import Document
 from confiido_booking.experts.models import Expert
 from confiido_booking.settings import Settings
@@ -17,10 +17,11 @@ def of_expert(expert: Expert) -> Document:
     return {name: value for name, value in zip(OF_EXPERT, known, strict=True) if value is not None}
 
 
-def policy(expert: Expert, price_source: str) -> Policy:
-    """``price_source``: who set the price: ``expert`` (the offer), ``quote``, ``admin`` or ``service``."""
+def policy(expert: Expert, price_source: str, of_service: CancellationPolicy | None = None) -> Policy:
+    """``price_source``: who set the price: ``expert`` (the offer), ``quote``, ``admin`` or ``service``. The service's
+    policy of cancellation, where it has one, wins over the expert's (MONEY)."""
     return Policy(
-        cancellation=expert.cancellation_policy,
+        cancellation=of_service or expert.cancellation_policy,
         buffer_before=expert.buffer_before,
         buffer_after=expert.buffer_after,
         price_source=price_source,

@@ -273,9 +273,7 @@ def _session(
     """A session as it will be pushed, without its time. Its service session has its id: a draft that gets a place in
     an event is found in lists where it was before."""
     now, session_id, held_until = command.now, ObjectId(), order.timeout_at
-    policy = snapshots.policy(expert, "service")
-    if service.cancellation_policy is not None:
-        policy = policy.model_copy(update={"cancellation": service.cancellation_policy})
+    policy = snapshots.policy(expert, "service", service.cancellation_policy)
     is_held = held_until is not None and status is not SessionStatus.CONFIRMED
     session = Session(
         session_id=session_id,

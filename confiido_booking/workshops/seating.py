@@ -118,9 +118,7 @@ def seat_session(event: Document, place: Place, sale: Sale, command: Command, *,
     ``key``: the command's, on the one session of it by which a repeat finds them all (L9).
     """
     service, expert, now = sale.service, sale.expert, command.now
-    policy = snapshots.policy(expert, "service")
-    if service.cancellation_policy is not None:
-        policy = policy.model_copy(update={"cancellation": service.cancellation_policy})
+    policy = snapshots.policy(expert, "service", service.cancellation_policy)
     duration = int((event["endsAt"] - event["startsAt"]).total_seconds() // 60)
     is_held = sale.held_until is not None and sale.status is SessionStatus.PENDING
     session = Session(
