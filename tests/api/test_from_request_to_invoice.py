@@ -38,7 +38,7 @@ def subjects(box: Mailbox) -> list[str]:
     return told
 
 
-async def test_by_http(
+async def test_one_session_goes_from_a_request_to_a_paid_invoice_over_http(
     http: httpx.AsyncClient, as_: Headers, ada: Actor, grace: Expert, confiido: Confiido, box: Mailbox, clock: Clock
 ) -> None:
     admin, mentor = as_(an_admin()), as_(an_expert(grace))
@@ -93,7 +93,9 @@ async def test_by_http(
     await check_laws(confiido)
 
 
-async def test_by_the_library(ada: Actor, grace: Expert, confiido: Confiido, box: Mailbox, clock: Clock) -> None:
+async def test_one_session_goes_from_a_request_to_a_paid_invoice_by_the_library(
+    ada: Actor, grace: Expert, confiido: Confiido, box: Mailbox, clock: Clock
+) -> None:
     admin, bookings = an_admin(), confiido.bookings
 
     asked = await bookings.request(

@@ -2,15 +2,20 @@
 
 import csv
 import io
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from bson import ObjectId
+from fpdf import FPDF
 
-from confiido_booking import Actor, Confiido, Expert
+from confiido_booking import Actor, Confiido, Expert, billing
+from confiido_booking.billing.pdf import render
+from confiido_booking.database.store import Store
+from confiido_booking.settings import Settings
 from tests.api.conftest import Headers, wish
-from tests.builders import a_client, a_service, an_admin, an_expert
+from tests.builders import MONDAY, a_client, a_service, an_admin, an_expert
 
 ADMIN = an_admin()
 LINES = [{"description": "Workbook", "quantity": 2, "unitPrice": 250}]
@@ -210,6 +215,23 @@ async def test_the_page_is_a_pdf_also_for_names_its_font_cannot_print(http: http
     assert page.headers["content-type"] == "application/pdf"
     assert page.headers["content-disposition"] == 'inline; filename="INV-2026-000001.pdf"'
     assert page.content.startswith(b"%PDF-")
+
+
+async def test_the_page_prints_rupees_and_links_to_where_it_is_paid(
+    store: Store, http: httpx.AsyncClient, as_: Headers
+) -> None:
+    made = await http.post("/api/invoices/standalone", json=STANDALONE, headers=as_(ADMIN))
+    invoice_id = made.json()["data"]["invoice"]["invoiceId"]
+    known = Settings(public_url="https://book.example.org")
+    shop = Confiido.over(store, known, lambda: MONDAY)
+
+    printer = FPDF()
+    printer.add_font("Noto", "", Path(billing.__file__ or "").parent / "fonts" / "NotoSans-Regular.ttf")
+
+    page = render(await shop.invoices.get(ObjectId(invoice_id), actor=ADMIN), known)
+
+    assert f"(https://book.example.org/pay/invoices/{invoice_id})".encode() in page
+    assert ord("₹") in printer.fonts["noto"].cmap  # type: ignore[union-attr]
 
 
 HOSTILE: list[tuple[str, dict[str, Any]]] = [
