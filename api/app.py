@@ -13,6 +13,7 @@ from api import errors, observability
 from api.auth import Authenticator, Identity
 from api.limits import RateLimit
 from api.routes import (
+    attendance,
     availability,
     booking_commands,
     bookings,
@@ -61,6 +62,7 @@ _TAGS = [
     {"name": "Orders", "description": "Buy services, and schedule and cancel what they gave"},
     {"name": "Service sessions", "description": "Workshops and the classes of courses, with their places"},
     {"name": "Calendar", "description": "Events of a span of time, with who comes"},
+    {"name": "Attendance", "description": "Who came, and the right to join"},
     {"name": "Availability", "description": "When an expert can be booked"},
     {"name": "Experts", "description": "Who can be booked"},
     {"name": "Administration", "description": "For those who run the marketplace"},
@@ -90,6 +92,9 @@ _ROUTERS = [
     orders.api,
     seat_bookings.api,
     calendar.api,
+    attendance.api,
+    attendance.of_service,
+    attendance.told,
     availability.api,
     experts.directory,
     experts.own,

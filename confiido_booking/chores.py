@@ -14,6 +14,7 @@ from typing import Any
 from bson import ObjectId
 
 from confiido_booking.actors import Actor
+from confiido_booking.attendance.service import Attendance
 from confiido_booking.billing.service import Invoices
 from confiido_booking.bookings import guards, transitions
 from confiido_booking.bookings.archive import Archive
@@ -69,11 +70,13 @@ class Chores:
     old: OldBookings
     payments: Payments
     orders: Orders
+    attendance: Attendance
 
     async def once(self) -> dict[str, int]:
         """Do all that is due. How many of each."""
         return {
             "expired": await self.expire_holds(),
+            "attended": await self.attendance.settle(),
             "placed": await self.orders.settle(),
             "ended": await self.orders.expire_drafts(),
             "completed": await self.complete_ended(),
@@ -111,6 +114,7 @@ class Chores:
             if turn % max(1, round(60 / seconds)) == 0:
                 await self.orders.settle()
                 await self.orders.expire_drafts()
+                await self.attendance.settle()
                 await self.heal_recent()
                 await self.invoices.settle()
                 await self.old.show_all()

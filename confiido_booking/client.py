@@ -10,6 +10,9 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import ConfigurationError, PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from confiido_booking.attendance.recording import COLLECTION as ATTENDANCE
+from confiido_booking.attendance.recording import INDEXES as ATTENDANCE_INDEXES
+from confiido_booking.attendance.service import Attendance
 from confiido_booking.billing.models import INDEXES as INVOICE_INDEXES
 from confiido_booking.billing.models import NUMBER_INDEXES
 from confiido_booking.billing.service import Invoices
@@ -72,6 +75,7 @@ OTHER_INDEXES = {
     DELIVERIES: DELIVERY_INDEXES,
     PROVIDER_EVENTS: PROVIDER_EVENT_INDEXES,
     COMMUNICATIONS: MESSAGE_INDEXES,
+    ATTENDANCE: ATTENDANCE_INDEXES,
 }
 DEFAULT_DATABASE = "confiido"
 
@@ -93,6 +97,7 @@ class Confiido:
     invoices: Invoices
     catalog: Catalog
     workshops: Workshops
+    attendance: Attendance
     orders: Orders
     factory: BookingFactory
     ledger: Ledger
@@ -180,6 +185,7 @@ class Confiido:
         ledger = Ledger(context, known if providers is None else providers)
         invoices = Invoices(context, ledger)
         catalog = Catalog(store, settings, clock, experts)
+        attendance = Attendance(context, catalog)
         events = EventLog(store, clock)
         deliveries = Deliveries(store, settings, clock, events)
         payments = Payments(context, ledger, known)
@@ -198,6 +204,7 @@ class Confiido:
             invoices=invoices,
             catalog=catalog,
             workshops=Workshops(context, catalog),
+            attendance=attendance,
             orders=orders,
             factory=BookingFactory(orders),
             ledger=ledger,
@@ -208,7 +215,7 @@ class Confiido:
             messages=messages,
             idempotency=IdempotencyKeys(store, clock),
             doctor=Doctor(context, ledger),
-            chores=Chores(context, Archive(store), invoices, ledger, telling, old, payments, orders),
+            chores=Chores(context, Archive(store), invoices, ledger, telling, old, payments, orders, attendance),
             old=old,
             payments=payments,
         )

@@ -51,6 +51,9 @@ def environment(base_url: str) -> dict[str, str]:
         "CONFIIDO_STRIPE_SECRET_KEY": STRIPE_KEY,
         "CONFIIDO_STRIPE_WEBHOOK_SECRET": STRIPE_WEBHOOK,
         "CONFIIDO_STRIPE_BASE_URL": base_url,
+        "CONFIIDO_LIVEKIT_URL": "wss://rooms.example.org",
+        "CONFIIDO_LIVEKIT_API_KEY": "APIconfiido",
+        "CONFIIDO_LIVEKIT_API_SECRET": "a secret that LiveKit and we share, long enough",
     }
 
 

@@ -30,20 +30,20 @@ class Received(BaseModel):
     received: bool = Field(examples=[True])
 
 
-_DESCRIBED: dict[str, Any] = {
+DESCRIBED: dict[str, Any] = {
     "response_model": Received,
     "responses": _UNSIGNED | refusals(413, 429, 500, 503),
     "openapi_extra": _ANY_BYTES,
 }
 
 
-@api.post("/razorpay", **_DESCRIBED, summary="An event of Razorpay's, by its X-Razorpay-Signature")
+@api.post("/razorpay", **DESCRIBED, summary="An event of Razorpay's, by its X-Razorpay-Signature")
 async def from_razorpay(request: Request) -> Answer:
     """Answered with 200 once it is stored; also for replays, and for types that concern nobody here."""
     return await _received(request, ProviderName.RAZORPAY)
 
 
-@api.post("/stripe", **_DESCRIBED, summary="An event of Stripe's, by its Stripe-Signature")
+@api.post("/stripe", **DESCRIBED, summary="An event of Stripe's, by its Stripe-Signature")
 async def from_stripe(request: Request) -> Answer:
     """Answered with 200 once it is stored; also for replays, and for types that concern nobody here."""
     return await _received(request, ProviderName.STRIPE)

@@ -79,7 +79,8 @@ class ServiceSession(Document):
     claim_id: Id | None = None  # a public one's, in its expert's calendar
     sequence_number: int | None = None
     status: ServiceSessionStatus = ServiceSessionStatus.DRAFT
-    room: dict[str, Any] | None = None
+    room: dict[str, Any] | None = None  # what its video room told (attendance/recording.py)
+    tracked: bool | None = None  # somebody watches who comes, and nothing has followed from it yet
     listing: Listing | None = None
 
     class Settings:
@@ -92,6 +93,7 @@ class ServiceSession(Document):
             IndexModel([("startsAt", DESCENDING)], name="starts"),
             IndexModel([("serviceId", ASCENDING)], name="service", sparse=True),
             IndexModel([("startsAt", ASCENDING)], name="public", partialFilterExpression=PUBLIC),
+            IndexModel([("endsAt", ASCENDING)], name="tracked", partialFilterExpression={"tracked": True}),
             IndexModel([("listing.sessionId", ASCENDING)], name="session"),
             IndexModel([("listing.status", ASCENDING), ("listing.timeoutAt", ASCENDING)], name="pending"),
             IndexModel([("listing.refundable", ASCENDING)], name="refundable", sparse=True),

@@ -13,6 +13,7 @@ from typing import Any
 from bson import ObjectId
 
 from confiido_booking.actors import Actor, Role
+from confiido_booking.attendance.rules import status_of
 from confiido_booking.bookings.models import CURRENT
 from confiido_booking.calendar import seats
 from confiido_booking.database.store import Document, Store
@@ -35,6 +36,8 @@ _COLUMNS = dict.fromkeys(
         "endsAt",
         "timezone",
         "status",
+        "room.status",
+        "room.startsAt",
         "sequenceNumber",
         "seats.clientId",
         "seats.sessionId",
@@ -174,7 +177,7 @@ def _shown(
         starts_at=event["startsAt"],
         ends_at=event["endsAt"],
         timezone=event.get("timezone"),
-        status=event["status"],
+        status=status_of(event),
         attendee_count=len(seats.live(event, now)),
         attendees=[
             CalendarAttendee(

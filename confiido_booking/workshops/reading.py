@@ -8,6 +8,7 @@ from typing import Any, Literal
 from bson import ObjectId
 
 from confiido_booking.actors import Actor, Role
+from confiido_booking.attendance.rules import status_of
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.models import CURRENT
 from confiido_booking.calendar import seats
@@ -143,9 +144,10 @@ def view(
 ) -> EventView:
     """The event as this actor may see it, with what is known of the clients."""
     coming = seats.live(event, now)
-    shown = [seat for seat in coming if rules.runs(event, actor) or seat["clientId"] == actor.id]
-    attendees = [_attendee(seat, (bookings or {}).get(seat["clientId"], {})) for seat in shown]
-    return EventView(document=event, attendee_count=len(coming), attendees=attendees)
+    theirs = [seat for seat in coming if rules.runs(event, actor) or seat["clientId"] == actor.id]
+    attendees = [_attendee(seat, (bookings or {}).get(seat["clientId"], {})) for seat in theirs]
+    shown = {**event, "status": status_of(event)}
+    return EventView(document=shown, attendee_count=len(coming), attendees=attendees)
 
 
 def _attendee(seat: Document, booking: Mapping[str, Any]) -> Attendee:

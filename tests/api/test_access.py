@@ -231,6 +231,16 @@ ROWS = [
     Row("POST /api/v1/service-sessions/{id}/cancel", (403, 403, 200, 403, 200, 200), {}, f"{EVENT}/cancel"),
     Row("POST /api/v1/service-sessions/{id}/start", (403, 403, 200, 403, 200, 200), {}, f"{EVENT}/start"),
     Row("POST /api/v1/service-sessions/{id}/complete", (403, 403, 409, 403, 409, 409), {}, f"{EVENT}/complete"),
+    # Attendance: without video rooms
+    Row("GET /api/v1/service-sessions/{id}/attendance", (403, 403, 200, 403, 200, 200), path=f"{EVENT}/attendance"),
+    Row("POST /api/v1/service-sessions/{id}/check-in", (403, 403, 404, 403, 404, 404),
+        {"session_id": "{sessionId}"}, f"{EVENT}/check-in"),
+    Row("POST /api/v1/service-sessions/{id}/token", (403, 403, 503, 403, 403, 403), path=f"{EVENT}/token"),
+    Row("GET /api/v1/services/{id}/completion", (200, 200, 200, 403, 200, 200),
+        path="/api/v1/services/{service}/completion"),
+    Row("GET /api/v1/services/{id}/completion", (200, 403, 200, 403, 200, 200),
+        path="/api/v1/services/{service}/completion?client_id={ada}"),
+    Row("POST /api/webhooks/livekit", (503,) * 6, {}, nobody=503),
     # Calendar
     Row("GET /api/v1/calendar", ANYBODY),
     # Orders

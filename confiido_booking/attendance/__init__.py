@@ -1,0 +1,1 @@
+"""Who came: what a video room tells, check-ins, and what follows from them (seed 004)."""
