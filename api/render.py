@@ -20,7 +20,7 @@ from confiido_booking.events import outbox
 Raw = Mapping[str, Any]
 Wire = dict[str, Any]
 
-_NEVER = frozenset({"claimId", "eventRev", "requestKey", "ledger", "_position"})
+_NEVER = frozenset({"claimId", "eventRev", "requestKey", "ledger", "quoteBytes", "_position"})
 _STAFF_ONLY = _NEVER | {"internalNotes", "legacy"}
 _HIDDEN_FROM = {
     Role.CLIENT: _STAFF_ONLY | {"expertNotes"},

@@ -19,6 +19,7 @@ from standardwebhooks.webhooks import Webhook
 TIMEOUT_SECONDS = 10.0
 _ENOUGH = 64 * 1024  # bytes of an answer after which the connection is closed
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NOWHERE = (ipaddress.ip_network("::/96"), ipaddress.ip_network("fec0::/10"))  # given up, and once for sites' own use
 
 
 class Refused(Exception):
@@ -68,15 +69,18 @@ async def post(
         return outcome(error=str(refused))
     except TimeoutError:
         return outcome(error="no answer in time")
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
         return outcome(error=type(error).__name__)
 
 
 async def check_target(url: str, *, allow_private: bool) -> None:
-    """Raises Refused where the name has an address that is not public; one that has none yet may get one."""
+    """Raises Refused where it is no name, or one that has an address that is not public; one that has none yet may get
+    one."""
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await _resolved(url, allow_private=allow_private)
+    except (UnicodeError, httpx.InvalidURL):
+        raise Refused("the address is none") from None
     except (OSError, TimeoutError):
         return
 
@@ -108,6 +112,8 @@ def all_public(addresses: Sequence[str]) -> bool:
 def _is_public(text: str) -> bool:
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
+        if any(address in network for network in _NOWHERE):
+            return False
         if address in _NAT64:
             return _is_public(str(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)))
         if address.ipv4_mapped is not None:

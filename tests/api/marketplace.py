@@ -214,6 +214,7 @@ async def _do(
 
 NOBODYS_KEYS = {
     "ledger",
+    "quoteBytes",
     "dueAt",
     "claimId",
     "eventRev",

@@ -100,6 +100,7 @@ async def test_1_10_an_admin_quotes_a_request(door: Door, ada: Actor, grace: Exp
     session = await session_of(answer)
 
     assert (session["sessionId"], session["status"]) == (request["sessionId"], "quoted")
+    assert "quoteBytes" not in session
     quote = session["quote"]
     assert (quote["amount"], quote["total"], quote["expired"], quote["text"]) == (30, 45.5, False, "As we said")
     assert quote["expiresAt"] == "2026-03-02T20:00:00.000Z"

@@ -20,6 +20,7 @@ SECRET = "whsec_" + "A" * 44
         *("127.0.0.1", "127.1", "2130706433", "0x7f.1", "0.0.0.0", "[::1]", "[::]", "localhost", "10.0.0.1"),
         *("172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "[fe80::1]", "[fd00::1]", "224.0.0.1"),
         *("[::ffff:127.0.0.1]", "[::ffff:a00:1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "255.255.255.255"),
+        *("[::127.0.0.1]", "[fec0::1]"),
     ],
 )
 async def test_what_is_not_public_is_refused(confiido: Confiido, host: str) -> None:
@@ -27,6 +28,20 @@ async def test_what_is_not_public_is_refused(confiido: Confiido, host: str) -> N
         await confiido.webhooks.create(actor=an_admin(), url=f"https://{host}/", events=["*"])
 
     assert refusal.value.code == "webhook_target_refused"
+
+
+@pytest.mark.parametrize("host", ["a..b", ".com", f"{'a' * 64}.com"])
+async def test_what_is_no_name_is_refused(confiido: Confiido, host: str) -> None:
+    with pytest.raises(Invalid) as refusal:
+        await confiido.webhooks.create(actor=an_admin(), url=f"https://{host}/", events=["*"])
+
+    assert refusal.value.code == "webhook_target_refused"
+
+
+async def test_a_name_that_cannot_be_asked_for_is_a_failed_attempt() -> None:
+    outcome = await post("https://a..b/", allow_private=False)
+
+    assert (outcome.delivered, outcome.error) == (False, "UnicodeEncodeError")
 
 
 async def test_a_public_address_is_taken_and_must_be_https(confiido: Confiido) -> None:
