@@ -18,7 +18,7 @@ from confiido_booking.bookings import rules, snapshots
 from confiido_booking.bookings.book import check_pair
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.guards import Command, fresh_key, weight
-from confiido_booking.bookings.models import ActorStamp, AddOn, Quote
+from confiido_booking.bookings.models import ActorStamp, AddOn, CancellationPolicy, Policy, Quote
 from confiido_booking.bookings.placing import place, replanned
 from confiido_booking.bookings.requesting import (
     Asked,
@@ -176,7 +176,8 @@ async def accept(
         price = money.exact(current["total"])
         hold = snapshots.held_until(price, expert, context.settings, command.now)
         held = {"timeoutAt": hold, "timeoutStatus": TimeoutStatus.ACTIVE.value} if hold else {}
-        fields = _placed(session, expert, price, session["currency"], "quote", command.now) | held
+        policy = snapshots.policy(expert, "quote", await _of_service(context, session))
+        fields = _placed(session, expert, price, session["currency"], policy, command.now) | held
         return Plan(to=SessionStatus.PENDING, fields=fields, grows=True)
 
     return await place(context, booking_id, session_id, command, view, planned)
@@ -205,7 +206,8 @@ async def book_requested(
         expert = await context.experts.get(session["expertId"])
         check_pair(expert, found.document["clientId"])
         amount, currency, source = _price(session, expert, price, command.actor)
-        fields = _placed(session, expert, amount, currency, source, command.now)
+        policy = snapshots.policy(expert, source, await _of_service(context, session))
+        fields = _placed(session, expert, amount, currency, policy, command.now)
         changed = {name: value for name, value in session.items() if found.session.get(name) != value}
         return Plan(to=SessionStatus.CONFIRMED, fields=changed | fields | {"confirmedAt": command.now}, grows=True)
 
@@ -293,12 +295,21 @@ def _price(session: Document, expert: Expert, given: object, actor: Actor) -> tu
     return offered.price, offered.currency, "expert"
 
 
+async def _of_service(context: Context, session: Document) -> CancellationPolicy | None:
+    """What the service that was asked for says of cancelling, if it says anything."""
+    if session.get("serviceId") is None:
+        return None
+    columns = {"cancellationPolicy": 1}
+    service = await context.store.find_one("read service", "services", {"_id": session["serviceId"]}, columns)
+    stored = (service or {}).get("cancellationPolicy")
+    return CancellationPolicy.model_validate(stored) if stored else None
+
+
 def _placed(
-    session: Document, expert: Expert, price: Decimal, currency: str, price_source: str, now: datetime
+    session: Document, expert: Expert, price: Decimal, currency: str, policy: Policy, now: datetime
 ) -> dict[str, Any]:
     """What every session has that got its place: the price, the add-ons' minutes, the rules as they are now."""
     duration = _check_length(session["duration"], [each.get("minutes", 0) for each in session.get("addOns") or []])
-    policy = snapshots.policy(expert, price_source)
     return {
         **snapshots.of_expert(expert),
         **wished(session["startsAt"], duration, session["timezone"]),

@@ -7,7 +7,9 @@ import pytest
 from bson import ObjectId
 
 from confiido_booking import Actor, AddOn, BookingError, ClientRef, Confiido, Expert, Settings
+from confiido_booking.bookings.models import CancellationPolicy, CancellationTier
 from confiido_booking.bookings.views import Change
+from confiido_booking.catalog.service import ServiceInput
 from confiido_booking.database.store import Document
 from tests.builders import MONDAY, Clock, a_client, a_service, an_admin, an_expert, make_expert
 from tests.laws.check import check_laws
@@ -243,6 +245,28 @@ async def test_accepting_copies_the_total_and_the_minutes_and_holds_the_time(
     assert session.booked_at == MONDAY
     assert accepted.booking.total_spent == 30
     assert (await event_of(confiido, accepted))["status"] == "scheduled"
+    await check_laws(confiido)
+
+
+async def test_the_policy_of_the_service_that_was_asked_for_wins_over_the_experts(
+    confiido: Confiido, ada: Actor, grace: Expert
+) -> None:
+    strict = CancellationPolicy(
+        tiers=[CancellationTier(hours_before=48, refund_percent=50)], client_until_hours_before=4
+    )
+    known = {"service_type": "individual", "name": "Coaching", "price_cents": 2500, "duration": 30}
+    service = ServiceInput.model_validate({**known, "cancellation_policy": strict.model_dump()})
+    sold = await confiido.catalog.create(actor=an_expert(grace), service=service)
+    accepting, booking = [
+        await asked(confiido, ada, grace, service_id=sold.id, starts_at=NOON + timedelta(days=day)) for day in (0, 1)
+    ]
+    await confiido.bookings.quote(*ids(accepting), actor=an_expert(grace), amount=Decimal(25))
+
+    accepted = await confiido.bookings.accept(*ids(accepting), actor=ada)
+    booked = await confiido.bookings.book_requested(*ids(booking), actor=an_admin(), price=Decimal(25))
+
+    assert [change.session.policy.cancellation for change in (accepted, booked)] == [strict, strict]
+    assert accepted.session.client_cancel_until == NOON - timedelta(hours=4)
     await check_laws(confiido)
 
 
