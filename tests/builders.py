@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import cycle
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from bson import ObjectId
 
@@ -31,6 +32,15 @@ class Clock:
 def with_database(uri: str, name: str) -> str:
     """The same server, another database."""
     return urlsplit(uri)._replace(path=f"/{name}").geturl()
+
+
+def a_new_database(uri: str) -> str:
+    """The same server, a database that nobody has had before.
+
+    One that was dropped is not taken again: FerretDB's connections remember its collections for a moment, and then
+    find nothing in the new ones.
+    """
+    return with_database(uri, f"confiido_test_{uuid4().hex}")
 
 
 def new_number() -> str:

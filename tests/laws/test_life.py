@@ -22,7 +22,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from confiido_booking import BookingError, Confiido, Settings
 from confiido_booking.bookings.archive import Archive
 from confiido_booking.bookings.views import Change
-from tests.builders import MONDAY, Clock, a_client, an_admin, make_expert, with_database
+from tests.builders import MONDAY, Clock, a_client, a_new_database, an_admin, make_expert
 from tests.laws.check import broken_laws
 
 STARTS = st.integers(0, 16).map(lambda quarters: timedelta(minutes=15 * quarters))
@@ -69,7 +69,7 @@ class Known:
 
 
 class Life(RuleBasedStateMachine):
-    uri: str
+    server: str
     sessions = Bundle("sessions")
 
     def __init__(self) -> None:
@@ -79,8 +79,9 @@ class Life(RuleBasedStateMachine):
         self.known: list[Known] = []
         self.admin = an_admin()
         self.clients = [a_client(), a_client()]
-        chosen = Settings.model_validate({"env": "test", "MONGODB_URI": self.uri})
-        self.connection = Confiido.connect(self.uri, settings=chosen, clock=self.clock)
+        uri = a_new_database(self.server)
+        chosen = Settings.model_validate({"env": "test", "MONGODB_URI": uri})
+        self.connection = Confiido.connect(uri, settings=chosen, clock=self.clock)
         self.confiido = self.loop.run_until_complete(self.connection.__aenter__())
 
     def run(self, command: Coroutine[Any, Any, Any]) -> Any:
@@ -95,7 +96,6 @@ class Life(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.run(self.confiido.store.client.drop_database(self.confiido.store.name))
         self.run(self.confiido.ensure_indexes())
         self.experts = [
             self.run(make_expert(self.confiido, buffer_after=15)),
@@ -260,8 +260,8 @@ class Life(RuleBasedStateMachine):
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_every_story_keeps_the_laws(server_uri: str, database_name: str, engine_is_embedded: bool) -> None:
-    Life.uri = with_database(server_uri, database_name)
+def test_every_story_keeps_the_laws(server_uri: str, engine_is_embedded: bool) -> None:
+    Life.server = server_uri
     run_state_machine_as_test(
         Life,
         settings=settings(

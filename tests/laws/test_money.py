@@ -23,7 +23,7 @@ from confiido_booking import BookingError, Confiido, Settings
 from confiido_booking.bookings.archive import Archive
 from confiido_booking.bookings.views import Change
 from confiido_booking.ledger.models import DisputeState
-from tests.builders import Clock, a_client, with_database
+from tests.builders import Clock, a_client, a_new_database
 from tests.laws.check import broken_laws
 from tests.ledger import ADMIN, Bank, an_expert_of, booked, broken_money, captured, with_bank
 
@@ -48,7 +48,7 @@ class Account:
 
 
 class Money(RuleBasedStateMachine):
-    uri: str
+    server: str
     accounts = Bundle("accounts")
 
     def __init__(self) -> None:
@@ -56,8 +56,9 @@ class Money(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.clock, self.bank, self.numbers = Clock(), Bank(), count(1)
         self.known: list[Account] = []
-        chosen = Settings.model_validate({"env": "test", "MONGODB_URI": self.uri})
-        self.connection = Confiido.connect(self.uri, settings=chosen, clock=self.clock)
+        uri = a_new_database(self.server)
+        chosen = Settings.model_validate({"env": "test", "MONGODB_URI": uri})
+        self.connection = Confiido.connect(uri, settings=chosen, clock=self.clock)
         self.confiido = with_bank(self.loop.run_until_complete(self.connection.__aenter__()), self.bank)
 
     def run(self, command: Coroutine[Any, Any, Any]) -> Any:
@@ -72,7 +73,6 @@ class Money(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.run(self.confiido.store.client.drop_database(self.confiido.store.name))
         self.run(self.confiido.ensure_indexes())
         self.experts = {
             currency: self.run(an_expert_of(self.confiido, price, currency)) for currency, price in PRICES.items()
@@ -213,8 +213,8 @@ class Money(RuleBasedStateMachine):
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_every_story_of_money_adds_up(server_uri: str, database_name: str, engine_is_embedded: bool) -> None:
-    Money.uri = with_database(server_uri, database_name)
+def test_every_story_of_money_adds_up(server_uri: str, engine_is_embedded: bool) -> None:
+    Money.server = server_uri
     run_state_machine_as_test(
         Money,
         settings=settings(
