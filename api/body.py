@@ -33,7 +33,9 @@ class ReadRequest(Request):
     """A request whose body has been read, checked and parsed."""
 
     def __init__(self, request: Request, raw: bytes, document: dict[str, Any] | None) -> None:
-        super().__init__(request.scope, request.receive)
+        others = [header for header in request.scope["headers"] if header[0] != b"content-type"]
+        headers = [*others, (b"content-type", b"application/json")]  # checked, or there was no body to have a type
+        super().__init__({**request.scope, "headers": headers}, request.receive)
         self._raw = raw
         self._document = document
 
@@ -45,14 +47,14 @@ class ReadRequest(Request):
 
 
 async def read(request: Request, *, limit: int, required: bool) -> ReadRequest:
-    """Read the body, at most ``limit`` bytes of it whether or not its length was announced.
+    """Read the body, at most ``limit`` bytes of it whether or not its length was announced; none is an empty object.
 
     Raises:
         BodyTooLarge, NotJson, Malformed, Invalid.
     """
     raw = await received(request, limit)
-    if not raw and not required:
-        return ReadRequest(request, b"", None)
+    if not raw:
+        return ReadRequest(request, b"{}", {}) if required else ReadRequest(request, b"", None)
     _check_content_type(request.headers.get("content-type", ""))
     return ReadRequest(request, raw, parse(raw))
 

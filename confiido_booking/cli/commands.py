@@ -90,7 +90,7 @@ def doctor(
     settings = read_settings()
 
     async def command() -> bool:
-        async with connected(settings) as confiido:
+        async with connected(settings, to_what_is_there=True) as confiido:
             report = await (confiido.doctor.repair() if repair else confiido.doctor.examine())
             for finding in report.findings:
                 typer.echo(f"{finding.kind} {finding.subject}: {finding.sentence}")

@@ -133,7 +133,7 @@ def apply(
     _confirm(f"Migrate {opened.name} by the profile {mapped.name} ({where})?", yes)
 
     async def work() -> None:
-        async with _connected(target) as confiido:
+        async with _connected(target, to_what_is_there=False) as confiido:
             with _watched("Migrating") as watch:
                 done = await apply_run(
                     confiido,
@@ -345,12 +345,12 @@ def _in_place(source: str, target: str | None) -> bool:
 
 
 @asynccontextmanager
-async def _connected(target: str | None) -> AsyncIterator[Confiido]:
+async def _connected(target: str | None, *, to_what_is_there: bool = True) -> AsyncIterator[Confiido]:
     settings = read_settings()
     if target is not None:
         settings = settings.model_copy(update={"mongodb_uri": SecretStr(target)})
     try:
-        async with connected(settings) as confiido:
+        async with connected(settings, to_what_is_there=to_what_is_there) as confiido:
             yield confiido
     except (InvalidURI, ConfigurationError) as error:
         raise Invalid(f"--target: {error}") from None

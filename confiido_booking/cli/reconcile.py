@@ -10,6 +10,7 @@ import typer
 
 from confiido_booking import times
 from confiido_booking.cli.running import connected, read_settings, run
+from confiido_booking.errors import BookingError
 from confiido_booking.payments.reconciliation import Difference
 
 _WIDTHS = (14, 40, 20, 20)
@@ -29,11 +30,16 @@ def reconcile(
 
     async def command() -> int:
         counts: Counter[str] = Counter()
-        async with connected(settings) as confiido:
+        async with connected(settings, to_what_is_there=True) as confiido:
             with file.open(encoding="utf-8-sig", newline="") as opened:
-                async for difference in confiido.payments.reconcile(opened, from_=first, to=until):
-                    typer.echo(_as_json(difference, counts) if as_json else _as_row(difference, counts))
-                    counts[difference.kind] += 1
+                try:
+                    async for difference in confiido.payments.reconcile(opened, from_=first, to=until):
+                        typer.echo(_as_json(difference, counts) if as_json else _as_row(difference, counts))
+                        counts[difference.kind] += 1
+                except (BookingError, OSError, ValueError) as error:
+                    if as_json:
+                        typer.echo(_end(counts, as_json=True, error=str(error)))
+                    raise
         typer.echo(_end(counts, as_json=as_json))
         return counts.total()
 
@@ -56,10 +62,12 @@ def _as_json(difference: Difference, counts: Counter[str]) -> str:
     return begin + json.dumps(difference.as_json())
 
 
-def _end(counts: Counter[str], *, as_json: bool) -> str:
+def _end(counts: Counter[str], *, as_json: bool, error: str | None = None) -> str:
+    """``error``: why there is no more, so that what was printed is no whole comparison, but whole JSON."""
     if as_json:
         begin = "]" if counts else '{"differences": []'
-        return f'{begin}, "total": {counts.total()}, "counts": {json.dumps(counts)}}}'
+        told = f', "error": {json.dumps(error)}' if error is not None else ""
+        return f'{begin}, "total": {counts.total()}, "counts": {json.dumps(counts)}{told}}}'
     told = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
     return f"{counts.total()} differences: {told}" if counts else "No difference"
 

@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from confiido_booking.client import Confiido
-from confiido_booking.database.embedded import FILE_NAME, embedded_uri
+from confiido_booking.database.embedded import FILE_NAME, embedded_uri, running
 from confiido_booking.errors import Unavailable
 from confiido_booking.settings import Settings
 
@@ -60,10 +60,16 @@ def _sentence(wrong: Mapping[str, object]) -> str:
 
 
 @asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[Confiido]:
-    """The library on MONGODB_URI, else on the embedded engine: the one that runs, or one for this command."""
-    given = settings.mongodb_uri
-    with nullcontext(given.get_secret_value()) if given else embedded_uri(settings.data_dir / FILE_NAME) as uri:
+async def connected(settings: Settings, *, to_what_is_there: bool = False) -> AsyncIterator[Confiido]:
+    """The library on MONGODB_URI, else on the embedded engine: the one that runs, or one for this command.
+
+    ``to_what_is_there``: for a command that only looks, which in a folder without data is in the wrong one.
+    """
+    given, file = settings.mongodb_uri, settings.data_dir / FILE_NAME
+    if to_what_is_there and given is None and not file.exists() and running(file) is None:
+        where = settings.data_dir.absolute()
+        refuse(f"There is no data in {where}; go where it is, or set MONGODB_URI or CONFIIDO_DATA_DIR")
+    with nullcontext(given.get_secret_value()) if given else embedded_uri(file) as uri:
         async with Confiido.connect(uri, settings=settings) as confiido:
             await confiido.ping()
             yield confiido

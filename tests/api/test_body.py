@@ -169,3 +169,15 @@ async def test_wrong_input_is_422(
 
     assert answer.status_code == 422, answer.text
     assert answer.json()["error"]
+
+
+async def test_no_body_is_an_empty_one_with_any_media_type_or_none(
+    http: httpx.AsyncClient, as_: Headers, ada: Actor
+) -> None:
+    kinds: list[dict[str, str]] = [{}, {"Content-Type": "text/plain"}, {"Content-Type": "application/json"}]
+
+    answers = [await http.post("/api/bookings", headers={**as_(ada), **kind}) for kind in kinds]
+    empty = await http.post("/api/bookings", json={}, headers=as_(ada))
+
+    assert [answer.status_code for answer in answers] == [422, 422, 422]
+    assert [answer.json()["errors"] for answer in answers] == [empty.json()["errors"]] * 3

@@ -221,3 +221,20 @@ def test_the_command_prints_a_table_or_json_and_exits_by_what_it_found(
     assert (nothing[0], json.loads(nothing[1])["differences"]) == (0, [])
     assert [each[0] for each in wrong] == [2, 2, 2, 2]
     assert all(each[2].startswith("confiido: ") and each[2].count("\n") == 1 for each in wrong)
+
+
+def test_json_is_whole_where_the_file_breaks_midway(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MONGODB_URI", uri)
+    broken = tmp_path / "broken.csv"
+    broken.write_bytes(f"{HEADER}\n{PAID}\n".encode() + b"\xff\n")
+
+    with pytest.raises(SystemExit) as ended:
+        main(["reconcile", str(broken), "--json"])
+
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
+    assert ended.value.code == 2
+    assert told["error"] in printed.err
+    assert told["total"] == len(told["differences"])

@@ -182,6 +182,19 @@ def test_a_data_folder_that_is_a_file_is_one_sentence(confiido: Command, tmp_pat
     assert "Not a directory" in refused.stderr
 
 
+@pytest.mark.parametrize("arguments", [("doctor",), ("reconcile", __file__), ("migrate", "status")])
+def test_what_only_looks_makes_no_data_where_there_is_none(
+    confiido: Command, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "nowhere"
+
+    refused = confiido(*arguments, CONFIIDO_DATA_DIR=str(folder))
+
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"confiido: There is no data in {folder};")
+    assert not folder.exists()
+
+
 def test_version_and_help_need_no_server(confiido: Command) -> None:
     printed = confiido("version")
     helped = confiido("--help")
