@@ -41,7 +41,7 @@ def _exact(value: object) -> object:
 
 
 Number = Annotated[Decimal, BeforeValidator(_exact), WithJsonSchema({"type": "number"})]
-_HIDDEN = ("taxes", "lost", "releasing", "paying", "allocations", "creditedParts", "datedAt", "bookingId")
+_HIDDEN = ("taxes", "lost", "releasing", "settled", "paying", "allocations", "creditedParts", "datedAt", "bookingId")
 _STAFF_ONLY = ("internalNotes", "history", "version")
 
 

@@ -15,6 +15,7 @@ from bson import Decimal128, ObjectId
 from confiido_booking import times
 from confiido_booking.actors import Actor, Role
 from confiido_booking.billing import drafting, reading
+from confiido_booking.billing.allocating import Allocations
 from confiido_booking.billing.holdings import CHANGING, Holdings
 from confiido_booking.billing.models import MAX_HISTORY, Invoice, Kind, Stored
 from confiido_booking.billing.numbers import Numbers
@@ -116,6 +117,7 @@ class Making:
             raise
         if issue:
             placed = await self._issued(invoice, actor, now, key)
+            await Allocations(self.context).follow(placed.id)  # its sessions may have been paid before
         else:
             drafted = await self._changed(
                 invoice, actor, now, "draft", key, fields={"status": Stored.DRAFT.value, "datedAt": now}

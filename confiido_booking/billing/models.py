@@ -158,6 +158,7 @@ class Invoice(Embedded):
     """An invoice or a credit note. Money that was paid is not in it, but for standalone lines (``allocations``).
 
     ``lost``: numbers that were taken for it and given up; ``releasing``: it ended, and what it held is being freed.
+    ``settled`` is no state of it: whether it is paid follows from the money, as it is now.
     """
 
     id: Id = Field(default_factory=ObjectId)
@@ -193,6 +194,7 @@ class Invoice(Embedded):
     paying: Paying | None = None
     lost: list[str] = Field(default_factory=list)
     releasing: bool | None = None
+    settled: bool | None = None  # that it is wholly paid was told
     version: int = 1
     history: Annotated[list[HistoryEntry], Field(max_length=MAX_HISTORY)] = Field(default_factory=list)
 

@@ -13,6 +13,7 @@ from bson import ObjectId
 
 from confiido_booking.actors import Actor, Role
 from confiido_booking.billing import drafting, reading, rules
+from confiido_booking.billing.allocating import Allocations
 from confiido_booking.billing.holdings import CHANGING
 from confiido_booking.billing.making import ATTEMPTS, midnight
 from confiido_booking.billing.models import Invoice, Party, Stored
@@ -112,6 +113,7 @@ class Invoices(MarkingPaid):
         if found.balance.needs_correction:
             raise Conflict("A session has changed since; make this draft void, and a new one", code="needs_correction")
         issued = await self._issued(found.invoice, actor, self.context.clock(), request_key)
+        await Allocations(self.context).follow(issued.id)
         return await reading.stated(self.context, issued)
 
     async def void(

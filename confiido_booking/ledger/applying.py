@@ -227,6 +227,8 @@ class Applying(Locating):
                     payment_id=str(entry.id),
                     amount=wanted,
                     at=entry.paid_at or entry.created_at,
+                    told="payment.received",
+                    actor=self.command(entry).actor,
                     method=entry.method,
                     reference=entry.reference,
                 )

@@ -242,7 +242,12 @@ class Incoming:
             rest -= taken
             if taken and place is not None:
                 await self.applying.invoices.allocate(
-                    place, payment_id=str(entry.id), amount=-taken, at=self.applying.context.clock()
+                    place,
+                    payment_id=str(entry.id),
+                    amount=-taken,
+                    at=self.applying.context.clock(),
+                    told="payment.refunded" if entry.kind is EntryKind.REFUND else "payment.charged_back",
+                    actor=self.applying.command(entry).actor,
                 )
             if taken:
                 to = Place.UNPLACED if place is None else Place.INVOICE

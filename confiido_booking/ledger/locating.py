@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from bson import ObjectId
 
 from confiido_booking.actors import Actor, Role
+from confiido_booking.billing.allocating import Allocations
 from confiido_booking.bookings import guards, merging
 from confiido_booking.bookings.archive import Archive
 from confiido_booking.bookings.context import Context
@@ -72,12 +73,14 @@ class Locating:
         return changed
 
     async def follow(self, document: Document | None, sessions: Sequence[Document]) -> None:
-        """The service sessions and the orders say what their sessions say. Done twice it is done once."""
+        """The service sessions, the orders and the invoices say what their sessions say. Done twice it is done once."""
         for session in sessions:
             if document is not None and "serviceSessionId" in session:
                 await claims.project(self.context.store, session, document["clientId"])
         for order_id in {session["orderId"] for session in sessions if "orderId" in session}:
             await following.follow(self.context.store, order_id, self.context.clock())
+        for invoice_id in {each for session in sessions for each in session.get("invoiceIds", [])}:
+            await Allocations(self.context).follow(invoice_id)
 
     async def located(self, entry: Entry) -> Located:
         """The sessions that an entry is for, as :meth:`sessions_of` gives them."""

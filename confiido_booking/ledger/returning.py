@@ -259,6 +259,8 @@ class Returning:
                     payment_id=str(entry.id),
                     amount=wanted,
                     at=self.applying.context.clock(),
+                    told="payment.refunded",
+                    actor=self.applying.command(entry).actor,
                     reference=entry.reason,
                 )
             except (Conflict, Invalid) as refused:
@@ -305,6 +307,8 @@ class Returning:
                     payment_id=f"{entry.id}:released",
                     amount=placed,
                     at=self.applying.context.clock(),
+                    told="payment.refund_failed",
+                    actor=self.applying.command(entry).actor,
                 )
         await self.applying.context.store.update(
             "give back",

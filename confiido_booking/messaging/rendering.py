@@ -142,9 +142,12 @@ def _quote(quote: Raw, session: Raw, zone: str) -> dict[str, object]:
 
 def _invoice(statement: Statement) -> dict[str, object]:
     invoice, currency = statement.invoice, statement.invoice.currency
+    owed = statement.balance.outstanding
     return {
         "number": invoice.number or "",
         "total": money.shown(invoice.total, currency),
+        "paid": money.shown(statement.balance.paid, currency),
+        "owed": money.shown(owed, currency) if owed else "",
         "outstanding": money.shown(statement.balance.outstanding, currency),
         "due": f"{invoice.due_date.day} {invoice.due_date:%B %Y}" if invoice.due_date else "",
         "lines": [

@@ -499,3 +499,66 @@ async def test_the_seller_is_the_one_of_the_day_of_issue(confiido: Confiido) -> 
     stated = await standalone(confiido)
 
     assert stated.invoice.seller.name == "Confiido"
+
+
+async def told(confiido: Confiido, *types: str) -> list[tuple[str, object]]:
+    """The events of these types, in their order: (type, amount)."""
+    await confiido.events.collect()
+    events = await confiido.store.collection("events").find({"type": {"$in": list(types)}}).sort("seq", 1).to_list()
+    return [(event["type"], event["data"].get("amount") and event["data"]["amount"].to_decimal()) for event in events]
+
+
+async def test_a_standalone_invoice_tells_of_each_payment_and_once_that_it_is_paid(confiido: Confiido) -> None:
+    stated = await standalone(confiido)
+
+    await confiido.invoices.mark_paid(stated.invoice.id, actor=ADMIN, amount=200)
+    in_part = await told(confiido, "payment.received", "invoice.paid")
+    await confiido.invoices.mark_paid(stated.invoice.id, actor=ADMIN)
+    again = await refused(confiido.invoices.mark_paid(stated.invoice.id, actor=ADMIN))
+
+    assert (in_part, again) == ([("payment.received", 200)], "already_paid")
+    assert await told(confiido, "payment.received", "invoice.paid") == [
+        ("payment.received", 200),
+        ("payment.received", 300),
+        ("invoice.paid", None),
+    ]
+
+
+async def test_an_invoice_is_told_as_paid_when_the_last_of_its_sessions_is(confiido: Confiido, grace: Expert) -> None:
+    ada = a_client()
+    one, other = await booked(confiido, ada, grace), await booked(confiido, ada, grace, hour=2)
+    await invoiced(confiido, one, other)
+
+    await confiido.ledger.paid(one.session_id, actor=ADMIN)
+    before = await told(confiido, "invoice.paid")
+    await confiido.ledger.paid(other.session_id, actor=ADMIN)
+    await confiido.doctor.repair()
+
+    assert (before, await told(confiido, "invoice.paid")) == ([], [("invoice.paid", None)])
+
+
+async def test_an_invoice_of_what_was_paid_before_is_told_as_paid(confiido: Confiido, grace: Expert) -> None:
+    session = await booked(confiido, a_client(), grace)
+    await confiido.ledger.paid(session.session_id, actor=ADMIN)
+
+    await invoiced(confiido, session)
+
+    assert await told(confiido, "invoice.issued", "invoice.paid") == [("invoice.issued", None), ("invoice.paid", None)]
+
+
+async def test_an_invoice_that_is_owed_again_and_paid_again_is_told_as_paid_again(confiido: Confiido) -> None:
+    stated = await standalone(confiido)
+    paid = await confiido.invoices.mark_paid(stated.invoice.id, actor=ADMIN)
+    [entry] = await confiido.ledger.entries.find({})
+
+    await confiido.ledger.refund_payment(entry.id, actor=ADMIN, reason="A mistake")
+    await confiido.invoices.mark_paid(stated.invoice.id, actor=ADMIN)
+
+    assert paid.balance.status is InvoiceStatus.PAID
+    assert await told(confiido, "payment.received", "payment.refunded", "invoice.paid") == [
+        ("payment.received", 500),
+        ("invoice.paid", None),
+        ("payment.refunded", -500),
+        ("payment.received", 500),
+        ("invoice.paid", None),
+    ]

@@ -11,6 +11,8 @@ from bson import ObjectId
 from pydantic import SecretStr
 
 from confiido_booking import Actor, Confiido, Conflict, Expert, Invalid, NotAllowed, NotFound, Settings, Unavailable
+from confiido_booking.billing.models import Party
+from confiido_booking.billing.rules import LineWish
 from confiido_booking.bookings.models import AddOn
 from confiido_booking.bookings.views import Change
 from confiido_booking.database.store import Document
@@ -593,3 +595,24 @@ async def test_an_issued_invoice_is_sent_with_its_page_and_where_to_pay(
     [page] = [each for each in mail.walk() if each.get_content_type() == "application/pdf"]
     assert page.get_filename() == f"{statement.invoice.number}.pdf"
     assert page.get_content().startswith(b"%PDF")
+
+
+async def test_a_payment_of_a_standalone_invoice_is_thanked_for(confiido: Confiido, box: Mailbox) -> None:
+    workbook = LineWish("Workbook", 2, 250)
+    party = Party(name="Ada", email=ADA)
+    stated = await confiido.invoices.standalone(actor=an_admin(), currency="INR", lines=[workbook], client=party)
+    await tell(confiido)
+    box.mails.clear()
+
+    for amount in (200, None):
+        await confiido.invoices.mark_paid(stated.invoice.id, actor=an_admin(), amount=amount)
+        await tell(confiido)
+
+    [first, last] = box.to(ADA)
+    assert first["Subject"] == last["Subject"] == f"Payment received: {stated.invoice.number}"
+    assert "Paid so far: ₹200.00" in part(first, "text/plain")
+    assert f"Pay here: https://confiido.example/pay/invoices/{stated.invoice.id}" in part(first, "text/plain")
+    assert "Still to pay: ₹300.00" in part(first, "text/html")
+    assert "Paid so far: ₹500.00" in part(last, "text/plain")
+    assert "Still to pay" not in part(last, "text/plain")
+    assert "Pay here" not in part(last, "text/plain")
