@@ -88,14 +88,16 @@ async def read_reviews(
     expert_id: Annotated[str, Path(alias="id", max_length=64, description="As booking names an expert")],
     page: Annotated[int, Query(ge=1, le=10_000)] = 1,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=140, description="`nextCursor` of the page before")] = None,
 ) -> Answer:
     """Hidden ones are neither listed nor counted."""
-    found = await library(request).reviews.of_expert(expert_id, page=page, limit=limit)
+    found = await library(request).reviews.of_expert(expert_id, page=page, limit=limit, cursor=cursor)
+    pagination = {"page": found.page, "limit": found.limit, "total": found.count, "pages": found.pages}
     return success(
         {
             "reviews": [_shown(review, _PUBLIC) for review in found.reviews],
             "stats": {"average": found.average, "count": found.count},
-            "pagination": {"page": found.page, "limit": found.limit, "total": found.count, "pages": found.pages},
+            "pagination": pagination | ({"nextCursor": found.next_cursor} if found.next_cursor else {}),
         }
     )
 

@@ -6,6 +6,7 @@ no counter beside it can drift.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from bson import ObjectId
@@ -17,10 +18,12 @@ from confiido_booking.bookings.guards import fresh_key
 from confiido_booking.bookings.reading import check_page
 from confiido_booking.bookings.rules import text
 from confiido_booking.database.store import Document, Duplicate
-from confiido_booking.errors import Conflict, Invalid, NotFound
+from confiido_booking.errors import Conflict, FieldError, Invalid, NotFound
+from confiido_booking.events import outbox
 from confiido_booking.reviews import rules
 from confiido_booking.reviews.models import MAX_HISTORY, Review
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = {"hidden": {"$ne": True}, "rating": {"$gte": 1, "$lte": 5}}
 
 
@@ -33,6 +36,7 @@ class ReviewPage:
     count: int
     page: int
     limit: int
+    next_cursor: str | None = None
 
     @property
     def pages(self) -> int:
@@ -87,6 +91,8 @@ class Reviews:
             "createdAt": now,
             "updatedAt": now,
             "requestKey": key,
+            "outbox": [_written(session, change.document, rating, actor, now)],
+            "outboxSince": now,
         }
         try:
             await self.context.store.insert("insert review", "reviews", review)
@@ -96,8 +102,14 @@ class Reviews:
             return _same(there, key)
         return Review.model_validate(review)
 
-    async def of_expert(self, expert: str | ObjectId, *, page: int = 1, limit: int = 20) -> ReviewPage:
-        """What anybody may read of an expert, named as bookings name one. Raises NotFound, Invalid."""
+    async def of_expert(
+        self, expert: str | ObjectId, *, page: int = 1, limit: int = 20, cursor: str | None = None
+    ) -> ReviewPage:
+        """What anybody may read of an expert, named as bookings name one. Raises NotFound, Invalid.
+
+        ``cursor``: the ``next_cursor`` of the page before, in the place of ``page``; reviews that are written
+        meanwhile shift nothing.
+        """
         check_page(page, limit)
         profile = await self.context.experts.get(expert)
         query = {"expertId": profile.id, **_SHOWN}
@@ -105,13 +117,19 @@ class Reviews:
         found = await self.context.store.find(
             "list reviews",
             "reviews",
-            query,
+            {"$and": [query, _after(cursor)]} if cursor else query,
             sort=[("createdAt", -1), ("_id", -1)],
-            skip=(page - 1) * limit,
-            limit=limit,
+            skip=0 if cursor else (page - 1) * limit,
+            limit=limit + 1,
         )
-        reviews = [Review.model_validate(document) for document in found]
-        return ReviewPage(reviews=reviews, average=rules.average(total, count), count=count, page=page, limit=limit)
+        return ReviewPage(
+            reviews=[Review.model_validate(document) for document in found[:limit]],
+            average=rules.average(total, count),
+            count=count,
+            page=page,
+            limit=limit,
+            next_cursor=_cursor(found[limit - 1]) if len(found) > limit else None,
+        )
 
     async def hide(self, review_id: ObjectId | str, *, actor: Actor, hidden: bool, reason: str) -> Review:
         """Take a review out of the list and the figures, or put it back. An administrator's, with a reason.
@@ -175,6 +193,42 @@ def _key(identifier: ObjectId | str) -> ObjectId | str:
     """A migrated review or booking may have any text for its id."""
     is_hex = isinstance(identifier, str) and len(identifier) == 24 and ObjectId.is_valid(identifier)
     return ObjectId(identifier) if is_hex else identifier
+
+
+def _written(session: Document, booking: Document, rating: int, actor: Actor, now: datetime) -> Document:
+    """``review.written``, which the review carries itself: it is told if and only if it was stored."""
+    told = {"bookingId": booking.get("_id"), "expertId": session.get("expertId"), "rating": rating}
+    return outbox.event(
+        "review.written",
+        at=now,
+        actor=actor,
+        client_id=booking["clientId"],
+        session_id=session["sessionId"],
+        data={name: value for name, value in told.items() if value is not None},
+    )
+
+
+def _cursor(review: Document) -> str:
+    """Where a page ended. Opaque to callers."""
+    written = review.get("createdAt", _EPOCH)
+    return f"{(written - _EPOCH) // timedelta(milliseconds=1):x}-{review['_id']}"
+
+
+def _after(cursor: str) -> Document:
+    """What comes after it, the latest first; of one moment the ids that are texts come last, as in the sort."""
+    moment, dash, identifier = cursor.partition("-")
+    try:
+        if len(moment) > 12 or not dash:
+            raise ValueError
+        at = _EPOCH + timedelta(milliseconds=int(moment, 16))
+    except (ValueError, OverflowError):
+        wrong = FieldError("cursor", "is not one that a page gave", "query")
+        raise Invalid("cursor is not one that a page gave", errors=[wrong]) from None
+    key = _key(identifier)
+    ways: list[Document] = [{"createdAt": {"$lt": at}}, {"createdAt": at, "_id": {"$lt": key}}]
+    if isinstance(key, ObjectId):
+        ways.append({"createdAt": at, "_id": {"$type": "string"}})
+    return {"$or": ways}
 
 
 def _same(there: Document, key: str) -> Review:

@@ -78,7 +78,10 @@ async def test_the_figures_are_exact_to_two_decimals(
     assert await stats(http, grace) == {"average": 4.33, "count": 3}
     pages = [(await http.get(f"/api/reviews/expert/{grace.id}?limit=2&page={page}")).json()["data"] for page in (1, 2)]
     assert [[review["rating"] for review in page["reviews"]] for page in pages] == [[4, 4], [5]]
-    assert pages[0]["pagination"] == {"page": 1, "limit": 2, "total": 3, "pages": 2}
+    assert pages[0]["pagination"].pop("nextCursor")
+    assert [page["pagination"] for page in pages] == [
+        {"page": number, "limit": 2, "total": 3, "pages": 2} for number in (1, 2)
+    ]
 
 
 async def test_a_hidden_review_is_neither_listed_nor_counted_until_it_is_shown_again(
@@ -239,3 +242,43 @@ async def test_an_unknown_expert_has_no_reviews(http: httpx.AsyncClient) -> None
     assert [(await http.get(f"/api/reviews/expert/{ObjectId()}?page={page}")).status_code for page in ("0", "x")] == [
         422, 422,
     ]  # fmt: skip
+
+
+async def test_pages_by_cursor_neither_skip_nor_repeat_what_is_written_meanwhile(
+    http: httpx.AsyncClient, confiido: Confiido, grace: Expert, clock: Clock
+) -> None:
+    async def reviews(*ids: ObjectId | str) -> None:
+        written = [{"_id": key, "expertId": grace.id, "rating": 5, "createdAt": clock.now} for key in ids]
+        await confiido.store.collection("reviews").insert_many(written)
+
+    address = f"/api/reviews/expert/{grace.id}"
+    old = [ObjectId(), ObjectId(), "an old id", "another-old-id"]
+    await reviews(*old)
+    clock.advance(minutes=1)
+
+    seen, cursor = [], None
+    for _ in old:
+        asked = {"limit": "1"} | ({"cursor": cursor} if cursor else {})
+        data = (await http.get(address, params=asked)).json()["data"]
+        seen += [review["_id"] for review in data["reviews"]]
+        cursor = data["pagination"].get("nextCursor")
+        await reviews(ObjectId())
+    wrong = [await http.get(address, params={"cursor": text}) for text in ("x", "zz-1", "1" * 13 + "-1")]
+
+    assert sorted(seen) == sorted(map(str, old))
+    assert cursor is None
+    assert [answer.status_code for answer in wrong] == [422, 422, 422]
+
+
+async def test_a_review_is_told_once_however_often_it_is_sent(
+    http: httpx.AsyncClient, confiido: Confiido, as_: Headers, ada: Actor, grace: Expert, done: Change
+) -> None:
+    for rating in (4, 5):
+        await post(http, as_(ada), sessionId=str(done.session_id), rating=rating)
+
+    await confiido.chores.once()
+
+    (event,) = await confiido.store.find("read", "events", {"type": "review.written"})
+    assert (event["clientId"], event["sessionId"]) == (ada.id, done.session_id)
+    assert event["data"] == {"bookingId": done.booking_id, "expertId": grace.id, "rating": 4}
+    assert event["seq"] > 0
