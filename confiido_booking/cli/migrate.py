@@ -151,7 +151,8 @@ def apply(
         shown = {name.replace("_", " "): count for name, count in done.counts.items() if count}
         report.as_table(f"Run {done.run.id}", shown, console)
         counts = done.counts
-        _listed(console, "double bookings kept and marked; settle those to come", done.conflicts, counts["conflicts"])
+        to_settle = "double bookings still to come, kept and marked: settle them with your clients"
+        _listed(console, to_settle, done.conflicts, counts["double_bookings_to_come"])
         _listed(console, "changed in both systems; ours stands", done.changed_in_both, counts["changed_in_both"])
         _listed(console, "references that lead nowhere", done.dangling, counts["dangling"])
         console.print("Nothing was to do" if not done.wrote else "Done; now `confiido migrate verify`")

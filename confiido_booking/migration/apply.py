@@ -27,9 +27,10 @@ if TYPE_CHECKING:  # the client reads old documents by this package
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What ``apply`` did. ``conflicts``: double bookings kept and marked. ``changed_in_both``: sessions that the old
-    and the new system changed; ours stands. ``dangling``: references to ids that no record had. Of each the first
-    thousand; ``counts`` says under the same names how many there are."""
+    """What ``apply`` did. ``conflicts``: double bookings that are to come, kept and marked. ``changed_in_both``:
+    sessions that the old and the new system changed; ours stands. ``dangling``: references to ids that no record had.
+    Of each the first thousand; ``counts`` says how many there are: ``double_bookings`` (of any time),
+    ``double_bookings_to_come``, ``changed_in_both``, ``dangling``."""
 
     run: Run
     counts: Counter[str]

@@ -223,11 +223,11 @@ def _mark_client_overlaps(sessions: Iterable[Document]) -> None:
 def _claim(client: Client, as_of: datetime) -> None:
     """The minutes that active sessions to come need. Who lost them to an earlier booking is marked, not refused."""
     for session in client.live:
-        if session["status"] not in ACTIVE or "endsAt" not in session or session["endsAt"] <= as_of:
+        if not is_to_come(session, as_of) or "serviceSessionId" not in session or session.get("seat"):
             continue
-        if "serviceSessionId" not in session or session.get("seat"):
-            continue
-        if "expertId" not in session or "conflict" in session["legacy"]["flags"]:
+        if "expertId" not in session:
+            session["legacy"]["flags"].append("expert_unclaimed")
+        elif is_double_booking(session):
             mark_conflict(session)
         else:
             client.claims.append(
@@ -235,10 +235,20 @@ def _claim(client: Client, as_of: datetime) -> None:
             )
 
 
+def is_to_come(session: Document, as_of: datetime) -> bool:
+    """Active, and not over: what its expert's minutes are for, and what a person can still settle."""
+    return session["status"] in ACTIVE and "endsAt" in session and session["endsAt"] > as_of
+
+
+def is_double_booking(session: Document) -> bool:
+    """The expert had another session then, booked earlier (HISTORY 11), whether past or to come."""
+    return "conflict" in (session.get("legacy") or {}).get("flags", ())
+
+
 def mark_conflict(session: Document) -> None:
     """No minutes for it: kept, exempt from L4, listed for a person to settle."""
     session["conflict"] = True
-    if "conflict" not in session["legacy"]["flags"]:
+    if not is_double_booking(session):
         session["legacy"]["flags"].append("conflict")
 
 
@@ -321,8 +331,12 @@ def _exported(client_id: ObjectId, rows: Sequence[tuple[Any, ...]], run_id: str,
     heads = [decoded(row[1])["head"] for row in rows]
     client.orders = list({head["order"]["_id"]: head["order"] for head in heads if "order" in head}.values())
     for session in live:
-        to_come = session["status"] in ACTIVE and "endsAt" in session and session["endsAt"] > as_of
-        if to_come and not session.get("conflict") and not session.get("seat") and "expertId" in session:
+        if (
+            is_to_come(session, as_of)
+            and not session.get("conflict")
+            and not session.get("seat")
+            and "expertId" in session
+        ):
             made = session.get("createdTime") or head["createdAt"]
             client.claims.append(claim_of(session, session["expertId"], client_id, made, claim_id=session["claimId"]))
     return client

@@ -15,7 +15,7 @@ from confiido_booking.migration.coercions import Coercions, Refusal
 from confiido_booking.migration.normalise import Normalised, digest
 from confiido_booking.migration.options import Options, derived_id
 from confiido_booking.migration.profile import Profile, Table
-from confiido_booking.migration.scratch import Scratch, encoded
+from confiido_booking.migration.scratch import Document, Scratch, encoded
 from confiido_booking.migration.sources import Raw, Source, Unreadable, storable
 
 
@@ -51,7 +51,8 @@ def ms(moment: datetime | None) -> int | None:
 
 @dataclass(slots=True)
 class Reading:
-    """What was read: the scratch, and counts of it. ``read``: sessions in the source, understood or not."""
+    """What was read: the scratch, and counts of it. ``read``: sessions in the source, understood or not.
+    ``lost_events``: workshops to come whose minutes an earlier one has, each with the row that stands there."""
 
     scratch: Scratch
     options: Options
@@ -63,6 +64,7 @@ class Reading:
     flags: Counter[str] = field(default_factory=Counter)
     read: int = 0
     matched: int = 0
+    lost_events: list[tuple[int, Document]] = field(default_factory=list)
 
     def quarantine(
         self, identifier: ObjectId, number: int, refusal: Refusal, key: str, client: bytes | None, original: bytes

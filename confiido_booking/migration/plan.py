@@ -9,7 +9,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from confiido_booking.migration.assembly import assemble
+from confiido_booking.migration.assembly import assemble, is_double_booking, is_to_come
 from confiido_booking.migration.collecting import few_collections
 from confiido_booking.migration.companions import led_to
 from confiido_booking.migration.intake import Progress, Reading, no_progress
@@ -17,7 +17,7 @@ from confiido_booking.migration.options import Options
 from confiido_booking.migration.profile import Profile
 from confiido_booking.migration.reading import read
 from confiido_booking.migration.rules import FLAGS, REASONS
-from confiido_booking.migration.scratch import Scratch
+from confiido_booking.migration.scratch import Scratch, decoded
 from confiido_booking.migration.sources import Source
 
 SHOWN = 200
@@ -26,7 +26,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that applies: its number in HISTORY 3, its stable name, what is done, how often."""
+    """A rule that applies: its number in docs/migration.md, its stable name, what is done, how often."""
 
     number: int
     name: str
@@ -36,7 +36,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class DoubleBooking:
-    """Two sessions of one expert at one time. ``session`` was booked later. ``to_come``: a person has to settle it."""
+    """Two sessions of one expert at one time. ``session`` was booked later, or is a workshop that came second.
+    ``to_come``: a person has to settle it."""
 
     expert: str
     starts_at: str
@@ -95,16 +96,20 @@ def plan(source: Source, profile: Profile, options: Options, *, progress: Progre
             matched=reading.matched,
         )
         flags: Counter[str] = Counter()
+        last = b""
         for number, client_id in enumerate(scratch.client_ids()):
             if options.limit is not None and number >= options.limit:
                 break
             client = assemble(scratch, client_id, run_id="plan", as_of=options.as_of)
-            made.clients += 1
+            made.clients, last = made.clients + 1, client_id.binary
             made.sessions += len(client.sessions)
             made.archived += len(client.history)
             if client.history and len(made.large_clients) < SHOWN:
                 made.large_clients.append((str(client.id), len(client.sessions)))
             for session in client.sessions:
+                if is_double_booking(session):
+                    made.double_bookings += 1
+                    made.double_bookings_to_come += is_to_come(session, options.as_of)
                 made.statuses[session["status"]] += 1
                 flags.update((session.get("legacy") or {}).get("flags", ()))
                 currency = session["currency"]
@@ -112,7 +117,7 @@ def plan(source: Source, profile: Profile, options: Options, *, progress: Progre
             if number % 200 == 0:
                 progress("planned", made.sessions, reading.read)
         _irregularities(reading, flags, made)
-        _double_bookings(reading, made)
+        _double_bookings(reading, last, made)
         _merges(reading, made)
     return made
 
@@ -152,24 +157,26 @@ def _irregularities(reading: Reading, flags: Counter[str], made: Plan) -> None:
     made.near_duplicates = reading.scratch.count(near)
 
 
-def _double_bookings(reading: Reading, made: Plan) -> None:
+def _double_bookings(reading: Reading, last: bytes, made: Plan) -> None:
+    """The first of them, those to come before the others; ``last``: the last client of the plan."""
     as_of = round(reading.options.as_of.timestamp() * 1000)
-    made.double_bookings = reading.scratch.count("SELECT count(*) FROM sessions WHERE conflict > 0")
-    to_come = "SELECT count(*) FROM sessions WHERE conflict > 0 AND ends > ?"
-    made.double_bookings_to_come = reading.scratch.count(to_come, as_of)
-    query = """SELECT s.expert, s.starts, w.session, s.session, s.ends > ? FROM sessions s JOIN sessions w
-        ON w.seq = s.conflict WHERE s.conflict > 0 ORDER BY s.ends > ? DESC, s.starts, s.session LIMIT ?"""
-    for expert, starts, stands, session, later in reading.scratch.all(query, as_of, as_of, SHOWN):
+    made.double_bookings += len(reading.lost_events)
+    made.double_bookings_to_come += len(reading.lost_events)
+    for seq, event in reading.lost_events[:SHOWN]:
+        stands = reading.scratch.one("SELECT session FROM sessions WHERE seq = ?", seq)
+        assert stands is not None
+        made.doubles.append(_double(event["expertId"], event["startsAt"], stands[0], event["_id"], to_come=True))
+    query = """SELECT s.expert, s.starts, w.session, s.session, s.doc FROM sessions s JOIN sessions w
+        ON w.seq = s.conflict WHERE s.conflict > 0 AND s.client <= ? ORDER BY s.ends > ? DESC, s.starts, s.session
+        LIMIT ?"""
+    for expert, starts, stands, session, doc in reading.scratch.all(query, last, as_of, SHOWN - len(made.doubles)):
+        to_come = is_to_come(decoded(doc), reading.options.as_of)
         moment = _EPOCH + timedelta(milliseconds=starts)
-        made.doubles.append(
-            DoubleBooking(
-                str(ObjectId(expert)),
-                f"{moment:%Y-%m-%dT%H:%M:00Z}",
-                str(ObjectId(stands)),
-                str(ObjectId(session)),
-                bool(later),
-            )
-        )
+        made.doubles.append(_double(ObjectId(expert), moment, stands, ObjectId(session), to_come=to_come))
+
+
+def _double(expert: ObjectId, starts_at: datetime, stands: bytes, session: ObjectId, *, to_come: bool) -> DoubleBooking:
+    return DoubleBooking(str(expert), f"{starts_at:%Y-%m-%dT%H:%M:00Z}", str(ObjectId(stands)), str(session), to_come)
 
 
 def _merges(reading: Reading, made: Plan) -> None:

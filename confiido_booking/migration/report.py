@@ -97,7 +97,7 @@ def _sections(plan: Plan) -> list[tuple[str, Sequence[str], list[Row]]]:
     ]
 
 
-_FINDING = ("HISTORY 3", "rule", "cases", "what is done")
+_FINDING = ("no.", "rule", "cases", "what is done")
 
 
 def _findings(findings: Sequence[Finding]) -> list[Row]:

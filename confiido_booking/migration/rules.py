@@ -44,6 +44,7 @@ FLAGS: dict[str, Rule] = {
     "expert_resolved": Rule(17, "The expert was found by another key than expertId"),
     "expert_gone": Rule(17, "The expert is not among the experts; id or e-mail kept as stored"),
     "expert_assumed": Rule(17, "The record names no expert; the --expert parameter applies"),
+    "expert_unclaimed": Rule(17, "To come, and its expert is known by e-mail only, or not at all: no minutes are held"),
     "no_expert": Rule(17, "The record names no expert and no parameter does"),
     "session_id_derived": Rule(18, "No sessionId was stored; it follows from the record"),
     "created_time_unreliable": Rule(

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from datetime import datetime
 
 from bson import ObjectId
 
@@ -10,8 +11,10 @@ from confiido_booking.migration.intake import Reading
 from confiido_booking.migration.normalise import digest
 from confiido_booking.migration.options import derived_id
 from confiido_booking.migration.scratch import decoded, encoded
+from confiido_booking.migration.shared import events_to_come
 
 _AT_ONCE = 10_000
+Minutes = tuple[int, int, int]  # from, until, and the row of scratch
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +104,11 @@ class Settling:
             self.reading.quarantine(identifier, seq, Refusal("duplicate"), row[0], row[1], row[2])
 
     def _overlaps(self) -> None:
-        """HISTORY 11: of two sessions of one expert at one time, the one booked first stands in the calendar."""
-        scratch = self.reading.scratch
+        """HISTORY 11: of two sessions of one expert at one time, the one booked first stands in the calendar; before
+        any of them stand the workshops to come."""
+        scratch, events = self.reading.scratch, self._events()
         expert: bytes | None = None
-        taken: list[tuple[int, int, int]] = []
+        taken: list[Minutes] = []
         lost: list[tuple[int, int]] = []
         count = 0
         conflict = "UPDATE sessions SET conflict = ? WHERE seq = ?"
@@ -112,15 +116,10 @@ class Settling:
             ORDER BY expert, booked, session"""
         for seq, of_expert, starts, ends in scratch.all(query):
             if of_expert != expert:
-                expert, taken = of_expert, []
-            place = bisect_right(taken, (starts, ends, seq))
-            before = taken[place - 1] if place else None
-            after = taken[place] if place < len(taken) else None
-            winner = before if before and before[1] > starts else after if after and after[0] < ends else None
-            if winner is None:
-                taken.insert(place, (starts, ends, seq))
-            else:
-                lost.append((winner[2], seq))
+                expert, taken = of_expert, events.get(of_expert, [])
+            winner = _take(taken, (starts, ends, seq))
+            if winner is not None:
+                lost.append((winner, seq))
                 count += 1
             if len(lost) == _AT_ONCE:
                 scratch.many(conflict, lost)
@@ -128,3 +127,30 @@ class Settling:
         scratch.many(conflict, lost)
         if count:
             self.reading.flags["conflict"] += count
+
+    def _events(self) -> dict[bytes, list[Minutes]]:
+        """The minutes of workshops to come, by expert; of two at one time the first in the source stands."""
+        taken: dict[bytes, list[Minutes]] = {}
+        for seq, event in events_to_come(self.reading):
+            own = (_ms(event["startsAt"]), _ms(event["endsAt"]), seq)
+            winner = _take(taken.setdefault(event["expertId"].binary, []), own)
+            if winner is not None:
+                self.reading.lost_events.append((winner, event))
+        return taken
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def _take(taken: list[Minutes], wanted: Minutes) -> int | None:
+    """Take the minutes where they are free; else the row of who has them."""
+    starts, ends, _ = wanted
+    place = bisect_right(taken, wanted)
+    before = taken[place - 1] if place else None
+    after = taken[place] if place < len(taken) else None
+    winner = before if before and before[1] > starts else after if after and after[0] < ends else None
+    if winner is None:
+        taken.insert(place, wanted)
+        return None
+    return winner[2]

@@ -90,7 +90,7 @@ async def write_events(store: Store, reading: Reading, run_id: str) -> list[Obje
     Returns those whose minutes somebody has: they are kept, marked, for a person to settle.
     """
     conflicts = []
-    for event in _events(reading, run_id):
+    for _, event in _events(reading, run_id):
         fields = {name: value for name, value in event.items() if name != "_id"}
         fresh = {**fields, "rev": 1, "seats": [], "currentParticipants": 0}
         await store.update("event", "service_sessions", {"_id": event["_id"]}, {"$setOnInsert": fresh}, upsert=True)
@@ -101,16 +101,21 @@ async def write_events(store: Store, reading: Reading, run_id: str) -> list[Obje
     return conflicts
 
 
-def _events(reading: Reading, run_id: str) -> Iterator[Document]:
-    """Each once, in the order of the source."""
+def events_to_come(reading: Reading) -> Iterator[tuple[int, Document]]:
+    """Those that take their expert's minutes, in the order in which they do; each with its first session's row."""
+    return ((seq, event) for seq, event in _events(reading, "") if _takes_minutes(event, reading.options.as_of))
+
+
+def _events(reading: Reading, run_id: str) -> Iterator[tuple[int, Document]]:
+    """Each once, in the order of the source, with the row it was first seen in."""
     seen: set[ObjectId] = set()
     some = any("eventId" in table.columns for table in reading.profile.tables)
     which = "lost = 0" if some else "era = 'exported'"
-    for facts, doc in reading.scratch.all(f"SELECT facts, doc FROM sessions WHERE {which} ORDER BY seq"):  # noqa: S608
+    for seq, facts, doc in reading.scratch.all(f"SELECT seq, facts, doc FROM sessions WHERE {which} ORDER BY seq"):  # noqa: S608
         event = _event(decoded(facts), doc, run_id)
         if event is not None and event["_id"] not in seen:
             seen.add(event["_id"])
-            yield event
+            yield seq, event
 
 
 def _event(known: Document, doc: bytes, run_id: str) -> Document | None:
@@ -122,9 +127,13 @@ def _event(known: Document, doc: bytes, run_id: str) -> Document | None:
     return event_of(decoded(doc), known["event"], run_id)
 
 
+def _takes_minutes(event: Document, as_of: datetime) -> bool:
+    return "expertId" in event and event["status"] in _LIVE and bool(event.get("endsAt", as_of) > as_of)
+
+
 async def _holds(store: Store, event: Document, as_of: datetime) -> bool:
     """PROTOCOL's WORKSHOP 1, for an event that is there: its claim, which its ``claimId`` names."""
-    if "expertId" not in event or event["status"] not in _LIVE or event.get("endsAt", as_of) <= as_of:
+    if not _takes_minutes(event, as_of):
         return True
     calendar, minutes = {"_id": event["expertId"]}, (event["startsAt"], event["endsAt"])
     entry = {

@@ -27,7 +27,14 @@ from confiido_booking.calendar import claims
 from confiido_booking.calendar.claims import Claim
 from confiido_booking.database.store import Document, Duplicate, Store
 from confiido_booking.errors import Conflict
-from confiido_booking.migration.assembly import Client, assemble, mark_conflict, service_sessions
+from confiido_booking.migration.assembly import (
+    Client,
+    assemble,
+    is_double_booking,
+    is_to_come,
+    mark_conflict,
+    service_sessions,
+)
 from confiido_booking.migration.intake import Progress, Reading
 from confiido_booking.migration.options import derived_claim_id, derived_id
 from confiido_booking.migration.runs import Run, Runs
@@ -63,7 +70,7 @@ _KNOWN = {
 @dataclass(slots=True)
 class Written:
     """What a run did. ``conflicts``, ``changed_in_both``: the first session ids a person has to look at; ``counts``
-    says how many there are."""
+    says how many there are, under ``double_bookings_to_come`` and ``changed_in_both``."""
 
     counts: Counter[str] = field(default_factory=Counter)
     conflicts: list[ObjectId] = field(default_factory=list)
@@ -87,7 +94,7 @@ class Writer:
     async def clients(self, limit: int | None = None) -> Written:
         """Write every client of the scratch, a few batches at once; before them the events they have seats in."""
         for event_id in await write_events(self.store, self.reading, self.run.id):
-            self._list("conflicts", self.written.conflicts, event_id)
+            self._double_booking(event_id, to_come=True)
         if limit is None:
             self._total = self.reading.read
         under_way: set[asyncio.Task[None]] = set()
@@ -181,8 +188,16 @@ class Writer:
         self.written.counts["wrote"] += max(1, len(sessions))
         self.written.counts[what] += len(sessions)
         for session in sessions:
-            if session.get("conflict"):
-                self._list("conflicts", self.written.conflicts, session["sessionId"])
+            if is_double_booking(session):
+                self._double_booking(session["sessionId"], to_come=is_to_come(session, self.run.options.as_of))
+            flags = (session.get("legacy") or {}).get("flags", ())
+            self.written.counts.update(flag for flag in ("client_overlap", "expert_unclaimed") if flag in flags)
+
+    def _double_booking(self, identifier: ObjectId, *, to_come: bool) -> None:
+        """As ``plan`` counts them: all, and those to come, which are listed for a person to settle."""
+        self.written.counts["double_bookings"] += 1
+        if to_come:
+            self._list("double_bookings_to_come", self.written.conflicts, identifier)
 
     def _list(self, name: str, listed: list[ObjectId], identifier: ObjectId) -> None:
         """So that what a person has to settle takes no more memory in a large run."""
