@@ -1,9 +1,11 @@
 """``confiido migrate``: plan, apply, verify, rollback, status, export.
 
-Exit codes: 0 done and sound, 1 ``verify`` found a difference, 2 a wrong call or a refusal, with one sentence.
+Exit codes: 0 done and sound, 1 ``verify`` found a difference, 2 a wrong call, an empty source, or a refusal, with one
+sentence.
 """
 
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -91,8 +93,12 @@ def plan(
         profile, timezone, currency, dollar, expert, stale_pending, missing_price, as_of, set_, client, limit
     )
     opened, mapped = _opened(source, _in_place(source, target)), _profile(profile, set_)
+    _writable("--json", json_file)
+    _writable("--html", html_file)
     with _watched("Planning") as watch:
         made = make_plan(opened, mapped, options, progress=watch)
+    if not made.read:
+        refuse(_nothing(opened, options))
     text = json.dumps(made.json(), indent=2, ensure_ascii=False)
     if str(json_file) == "-":
         typer.echo(text)
@@ -147,6 +153,8 @@ def apply(
                     rate=rate,
                     progress=watch,
                 )
+        if not done.run.counts["read"]:
+            refuse(_nothing(opened, done.run.options))
         console = Console()
         shown = {name.replace("_", " "): count for name, count in done.counts.items() if count}
         report.as_table(f"Run {done.run.id}", shown, console)
@@ -168,6 +176,7 @@ def verify(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result as JSON.")] = None,
 ) -> None:
     """Prove it: sessions in = out + quarantined, Σ price per currency, every id. Exit 1 at any difference."""
+    _writable("--json", json_file)
 
     async def work() -> bool:
         async with _connected(target) as confiido:
@@ -176,6 +185,8 @@ def verify(
             mapped = _with_parameters(load_profile(named.options.profile), named.options)
             with _watched("Verifying") as watch:
                 result = await verify_run(confiido.store, opened, mapped, named, progress=watch)
+        if not result.read:
+            refuse(_nothing(opened, named.options))
         report.show_verified(result, Console())
         if json_file is not None:
             shown = {
@@ -251,6 +262,8 @@ def export(
     target: TargetOption = None,
 ) -> None:
     """Write the nested data back as flat rows; migrating those again gives the same documents."""
+    if file.suffix and not file.is_dir():
+        _writable("FILE", file)
 
     async def work() -> int:
         async with _connected(target) as confiido:
@@ -394,6 +407,21 @@ def _listed(console: Console, what: str, items: Sequence[object], count: int | N
             console.print(f"  {item}")
         if there > 20:
             console.print(f"  … and {there - 20:,} more")
+
+
+def _nothing(source: Source, options: Options) -> str:
+    whose = f" of the client {options.client}" if options.client is not None else ""
+    return f"The source {source.name} holds no documents{whose}"
+
+
+def _writable(option: str, file: Path | None) -> None:
+    """Asked before the work, not told after it."""
+    if file is None or str(file) == "-":
+        return
+    if not file.parent.is_dir():
+        refuse(f"{option}: there is no folder {file.parent}")
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        refuse(f"{option}: {file} cannot be written")
 
 
 def _confirm(question: str, yes: bool) -> None:

@@ -13,6 +13,7 @@ from confiido_booking.migration.collecting import few_collections
 from confiido_booking.migration.companions import Companions
 from confiido_booking.migration.intake import Progress, no_progress
 from confiido_booking.migration.options import Options
+from confiido_booking.migration.pace import Pace
 from confiido_booking.migration.profile import Profile
 from confiido_booking.migration.quarantine import write_quarantine
 from confiido_booking.migration.reading import read
@@ -75,11 +76,11 @@ async def apply(
         counts: Counter[str] = Counter()
         counts["experts"] = await companions.experts()
         counts["users"] = await companions.users()
-        writer = Writer(store, reading, run, progress, rate=rate)
+        writer = Writer(store, reading, run, progress, Pace(rate))
         written = await writer.clients(options.limit)
         counts.update(written.counts)
         counts["references"], counts["dangling"], dangling = await companions.references()
-        counts["quarantined"] = await write_quarantine(store, reading, run)
+        counts["quarantined"] = await write_quarantine(store, reading, run, writer.last)
         counts["matched"] = reading.matched
         counts["wrote"] += sum(counts[name] for name in ("experts", "users", "references", "quarantined"))
         run.counts = {**counts, "read": reading.read, "wrote": counts["wrote"] + before.get("wrote", 0)}

@@ -10,6 +10,7 @@ import bson
 import bson.errors
 from bson import Decimal128, ObjectId
 
+from confiido_booking.bookings.guards import MAX_BYTES
 from confiido_booking.errors import Invalid
 from confiido_booking.migration.coercions import Coercions, Refusal
 from confiido_booking.migration.normalise import Normalised, digest
@@ -26,6 +27,7 @@ class Progress(Protocol):
 
 
 _STEP = 500
+LARGEST = MAX_BYTES // 3  # of one session: beside it there is room for others, and for changes
 _EVENT = ("eventId", "eventType", "eventVisibility", "eventMax", "eventStatus", "sequence")
 _INSERT = """INSERT INTO sessions (client, session, expert, booked, starts, ends, occupies, priority, touched, era,
   currency, price, order_key, match_key, match_other, old, facts, doc, original)
@@ -112,6 +114,11 @@ class Intake:
         facts: Mapping[str, Any] | None = None,
         joined: Mapping[str, Any] | None = None,
     ) -> None:
+        """Into the scratch.
+
+        Raises:
+            Refusal: ``too_large``.
+        """
         client, doc = done.client, done.doc
         if self.reading.options.client is not None and client.id != self.reading.options.client:
             self.reading.read -= 1
@@ -124,13 +131,16 @@ class Intake:
         if event.get("eventId") is not None:
             person["event"] = storable(event)
         expert = doc.get("expertId")
+        stored = encoded(doc)
+        if len(stored) > LARGEST:
+            raise Refusal("too_large", f"{len(stored)} bytes")
         occupies = int(done.occupies and expert is not None and not _is_shared(event))
         self._batch.append(
             (
                 client.id.binary, doc["sessionId"].binary, expert.binary if expert else None, ms(done.booked),
                 ms(doc.get("startsAt")), ms(doc.get("endsAt")), occupies, priority,
                 ms(doc["updatedTime"]), era, doc["currency"], str(done.price), order, match_key,
-                match_other, old_text(old), encoded(person), encoded(doc), original,
+                match_other, old_text(old), encoded(person), stored, original,
             )
         )  # fmt: skip
         self.reading.flags.update(doc["legacy"]["flags"])

@@ -15,6 +15,7 @@ from confiido_booking.migration.companions import led_to
 from confiido_booking.migration.intake import Progress, Reading, no_progress
 from confiido_booking.migration.options import Options
 from confiido_booking.migration.profile import Profile
+from confiido_booking.migration.quarantine import quarantined
 from confiido_booking.migration.reading import read
 from confiido_booking.migration.rules import FLAGS, REASONS
 from confiido_booking.migration.scratch import Scratch, decoded
@@ -96,12 +97,12 @@ def plan(source: Source, profile: Profile, options: Options, *, progress: Progre
             matched=reading.matched,
         )
         flags: Counter[str] = Counter()
-        last = b""
+        last: ObjectId | None = None
         for number, client_id in enumerate(scratch.client_ids()):
             if options.limit is not None and number >= options.limit:
                 break
             client = assemble(scratch, client_id, run_id="plan", as_of=options.as_of)
-            made.clients, last = made.clients + 1, client_id.binary
+            made.clients, last = made.clients + 1, client_id
             made.sessions += len(client.sessions)
             made.archived += len(client.history)
             if client.history and len(made.large_clients) < SHOWN:
@@ -116,7 +117,7 @@ def plan(source: Source, profile: Profile, options: Options, *, progress: Progre
                 made.price[currency] = made.price.get(currency, Decimal(0)) + session["price"].to_decimal()
             if number % 200 == 0:
                 progress("planned", made.sessions, reading.read)
-        _irregularities(reading, flags, made)
+        _irregularities(reading, flags, last, made)
         _double_bookings(reading, last, made)
         _merges(reading, made)
     return made
@@ -140,12 +141,13 @@ def assumptions(reading: Reading) -> dict[str, str]:
     }
 
 
-def _irregularities(reading: Reading, flags: Counter[str], made: Plan) -> None:
+def _irregularities(reading: Reading, flags: Counter[str], last: ObjectId | None, made: Plan) -> None:
     made.irregularities = sorted(
         (Finding(FLAGS[name].number, name, FLAGS[name].sentence, cases) for name, cases in flags.items()),
         key=lambda finding: (finding.number, finding.name),
     )
-    rows = reading.scratch.all("SELECT reason, count(*) FROM quarantine GROUP BY reason")
+    which = quarantined(reading, last)
+    rows = reading.scratch.all(f"SELECT reason, count(*) FROM quarantine WHERE {which} GROUP BY reason")  # noqa: S608
     made.refusals = sorted(
         (Finding(REASONS[name].number, name, REASONS[name].sentence, cases) for name, cases in rows),
         key=lambda finding: (finding.number, finding.name),
@@ -157,8 +159,10 @@ def _irregularities(reading: Reading, flags: Counter[str], made: Plan) -> None:
     made.near_duplicates = reading.scratch.count(near)
 
 
-def _double_bookings(reading: Reading, last: bytes, made: Plan) -> None:
+def _double_bookings(reading: Reading, last: ObjectId | None, made: Plan) -> None:
     """The first of them, those to come before the others; ``last``: the last client of the plan."""
+    if last is None:
+        return
     as_of = round(reading.options.as_of.timestamp() * 1000)
     made.double_bookings += len(reading.lost_events)
     made.double_bookings_to_come += len(reading.lost_events)
@@ -169,7 +173,9 @@ def _double_bookings(reading: Reading, last: bytes, made: Plan) -> None:
     query = """SELECT s.expert, s.starts, w.session, s.session, s.doc FROM sessions s JOIN sessions w
         ON w.seq = s.conflict WHERE s.conflict > 0 AND s.client <= ? ORDER BY s.ends > ? DESC, s.starts, s.session
         LIMIT ?"""
-    for expert, starts, stands, session, doc in reading.scratch.all(query, last, as_of, SHOWN - len(made.doubles)):
+    for expert, starts, stands, session, doc in reading.scratch.all(
+        query, last.binary, as_of, SHOWN - len(made.doubles)
+    ):
         to_come = is_to_come(decoded(doc), reading.options.as_of)
         moment = _EPOCH + timedelta(milliseconds=starts)
         made.doubles.append(_double(ObjectId(expert), moment, stands, ObjectId(session), to_come=to_come))

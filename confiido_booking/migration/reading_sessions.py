@@ -77,10 +77,9 @@ class SessionReading:
                         used=eras.KNOWN,
                         said=digest(original),
                     )
+                    self.intake.keep(done, part.era, part.priority, part.old_id, original)
                 except NOT_UNDERSTOOD as error:
                     self.intake.refused(table, part.old_id, refusal_of(error), part.raw, client=part.facts)
-                    continue
-                self.intake.keep(done, part.era, part.priority, part.old_id, original)
 
     def _booking(self, table: Table, document: Raw, people: People) -> None:
         """A nested document: its client may have several, and it may hold no session at all."""
@@ -147,17 +146,16 @@ class SessionReading:
                     used=used,
                     said=digest(original_of(joined)) if table.joins else digest(original),
                 )
+                other = reading.coercions.key(record.get(table.match)) if table.match else None
+                order = reading.coercions.key(facts.get("orderId"))
+                if order is None and facts.get("parentId") is not None:
+                    order = f"parent:{reading.coercions.key(facts['parentId'])}"
+                self.intake.keep(
+                    done, table.name, 1, own or old, original,
+                    match_key=f"{table.name}:{name}", match_other=other, order=order, facts=facts, joined=joined,
+                )  # fmt: skip
             except NOT_UNDERSTOOD as error:
                 self.intake.refused(table, name, refusal_of(error), record, old=old)
-                continue
-            other = reading.coercions.key(record.get(table.match)) if table.match else None
-            order = reading.coercions.key(facts.get("orderId"))
-            if order is None and facts.get("parentId") is not None:
-                order = f"parent:{reading.coercions.key(facts['parentId'])}"
-            self.intake.keep(
-                done, table.name, 1, own or old, original,
-                match_key=f"{table.name}:{name}", match_other=other, order=order, facts=facts, joined=joined,
-            )  # fmt: skip
 
     def _joined(self, table: Table, record: Raw) -> Raw:
         if not table.joins:

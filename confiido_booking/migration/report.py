@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from confiido_booking.migration.plan import Finding, Plan
 from confiido_booking.migration.verify import Verified
@@ -54,7 +54,9 @@ def show_verified(verified: Verified, console: Console) -> None:
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Row], console: Console) -> None:
-    table = Table(*columns, title=title, title_justify="left", title_style="bold")
+    table = Table(
+        *(Column(name, overflow="fold") for name in columns), title=title, title_justify="left", title_style="bold"
+    )
     for row in rows:
         table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row))
     console.print(table)
@@ -75,7 +77,7 @@ def _sections(plan: Plan) -> list[tuple[str, Sequence[str], list[Row]]]:
         ("references that lead nowhere", plan.dangling),
     ]
     doubles: list[Row] = [
-        (item.starts_at, item.expert, item.stands, item.session, "to come" if item.to_come else "past")
+        (f"{item.starts_at}\n{'to come' if item.to_come else 'past'}", item.expert, f"{item.stands}\n{item.session}")
         for item in plan.doubles[:30]
     ]
     return [
@@ -93,7 +95,7 @@ def _sections(plan: Plan) -> list[tuple[str, Sequence[str], list[Row]]]:
         ("Quarantine", _FINDING, _findings(plan.refusals)),
         ("Coercions", ("coercion", "values"), list(plan.coercions.items())),
         ("Large clients", ("client", "sessions"), list(plan.large_clients)),
-        ("Double bookings", ("start", "expert", "stands in the calendar", "marked as conflict", ""), doubles),
+        ("Double bookings", ("start", "expert", "stands, and below it the conflict"), doubles),
     ]
 
 
@@ -148,6 +150,7 @@ _PAGE = """<!doctype html>
 @media (prefers-color-scheme: dark) {{ :root {{ --ink: #e6eaf0; --dim: #9aa6b6; --line: #2c3440; --paper: #171c23;
   --ground: #0f1318; --accent: #6ea8fe; }} }}
 * {{ box-sizing: border-box }}
+td {{ white-space: pre-line }}
 body {{ margin: 0; background: var(--ground); color: var(--ink); font: 15px/1.5 system-ui, sans-serif }}
 main {{ max-width: 1080px; margin: 0 auto; padding: 32px 20px 64px }}
 h1 {{ font-size: 26px; margin: 0 }} h1 + p {{ color: var(--dim); margin: 4px 0 24px; overflow-wrap: anywhere }}

@@ -84,5 +84,5 @@ REASONS: dict[str, Rule] = {
     "payment_status_unknown": Rule(15, "A payment status that no table names"),
     "session_type_unknown": Rule(15, "Neither video, audio, chat nor in-person"),
     "session_not_a_document": Rule(18, "An entry of sessions[] that is no document"),
-    "too_large": Rule(20, "One record alone is over the size of a document"),
+    "too_large": Rule(20, "One session alone would fill a third of a document"),
 }

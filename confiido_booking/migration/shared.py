@@ -164,6 +164,24 @@ async def take_seats(store: Store, seats: Iterable[tuple[ObjectId, Document | No
         await store.update("seat", "service_sessions", guard, stages)
 
 
+async def change_seat(store: Store, before: Document, session: Document, client_id: ObjectId) -> None:
+    """A session was replaced: its seat gets its new claim, goes to another event, or is given back (L5)."""
+    seat = seat_of(session, client_id) if session.get("seat") else None
+    wanted = session.get("serviceSessionId") if seat else None
+    if before.get("seat") and before["serviceSessionId"] != wanted:
+        await _seat_anew(store, before["serviceSessionId"], session["sessionId"], None)
+    if wanted is not None:
+        await _seat_anew(store, wanted, session["sessionId"], seat)
+
+
+async def _seat_anew(store: Store, event_id: ObjectId, session_id: ObjectId, seat: Document | None) -> None:
+    of_others = {"$ne": ["$$seat.sessionId", {"$literal": session_id}]}
+    others = {"$filter": {"input": "$seats", "as": "seat", "cond": of_others}}
+    seats = {"$concatArrays": [others, [{"$literal": seat}]]} if seat else others
+    stages: list[Document] = [{"$set": {"seats": seats}}, {"$set": {"currentParticipants": {"$size": "$seats"}}}]
+    await store.update("change seat", "service_sessions", {"_id": event_id}, stages)
+
+
 async def release_events(store: Store, event_ids: Sequence[ObjectId]) -> None:
     """The minutes of events that are gone."""
     gone = {"owner": "event", "serviceSessionId": {"$in": list(event_ids)}}

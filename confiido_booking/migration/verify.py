@@ -16,6 +16,7 @@ from confiido_booking.migration.collecting import few_collections
 from confiido_booking.migration.companions import led_to
 from confiido_booking.migration.intake import Progress, Reading, no_progress, old_id
 from confiido_booking.migration.profile import Profile
+from confiido_booking.migration.quarantine import quarantined
 from confiido_booking.migration.reading import read
 from confiido_booking.migration.runs import Run
 from confiido_booking.migration.scratch import Scratch
@@ -77,16 +78,18 @@ async def verify(
         reading = read(scratch, source, profile, run.options, progress)
         result.read, result.matched = reading.read, reading.matched
         batch: list[Client] = []
+        last: ObjectId | None = None
         for number, client_id in enumerate(scratch.client_ids()):
             if run.options.limit is not None and number >= run.options.limit:
                 break
+            last = client_id
             batch.append(assemble(scratch, client_id, run_id=run.id, as_of=run.options.as_of))
             if len(batch) == _BATCH:
                 await _compare(store, batch, result)
                 progress("verified", result.found, result.read)
                 batch = []
         await _compare(store, batch, result)
-        await _quarantine(store, reading, result)
+        await _quarantine(store, reading, last, result)
         await _references(store, reading, result)
     if run.options.limit is None and result.read != result.found + result.quarantined + result.matched:
         sentence = f"{result.read} in, {result.found} out, {result.quarantined} quarantined, {result.matched} matched"
@@ -166,8 +169,9 @@ def _add(sums: Sums, session: Document) -> None:
     sums[currency] = sums.get(currency, Decimal(0)) + session["price"].to_decimal()
 
 
-async def _quarantine(store: Store, reading: Reading, result: Verified) -> None:
-    rows = reading.scratch.all("SELECT id, reason FROM quarantine ORDER BY id")
+async def _quarantine(store: Store, reading: Reading, last: ObjectId | None, result: Verified) -> None:
+    which = quarantined(reading, last)
+    rows = reading.scratch.all(f"SELECT id, reason FROM quarantine WHERE {which} ORDER BY id")  # noqa: S608
     for batch in batched(rows, 500, strict=False):
         part = {ObjectId(identifier): reason for identifier, reason in batch}
         query = {"_id": {"$in": list(part)}}

@@ -37,8 +37,9 @@ from confiido_booking.migration.assembly import (
 )
 from confiido_booking.migration.intake import Progress, Reading
 from confiido_booking.migration.options import derived_claim_id, derived_id
+from confiido_booking.migration.pace import Pace
 from confiido_booking.migration.runs import Run, Runs
-from confiido_booking.migration.shared import take_seats, write_events
+from confiido_booking.migration.shared import change_seat, take_seats, write_events
 
 SESSIONS_A_BATCH = 600
 CLIENTS_A_BATCH = 300
@@ -83,10 +84,10 @@ class Writer:
     reading: Reading
     run: Run
     progress: Progress
-    rate: float | None = None
+    pace: Pace = field(default_factory=Pace)
     lying: Mapping[ObjectId, Document] = field(default_factory=dict)  # old documents where the new ones go
     written: Written = field(default_factory=Written)
-    _started: float = field(default_factory=time.monotonic)
+    last: ObjectId | None = None  # the last client that was begun
     _saved: float = 0
     _done: int = 0
     _total: int | None = None
@@ -96,19 +97,20 @@ class Writer:
         for event_id in await write_events(self.store, self.reading, self.run.id):
             self._double_booking(event_id, to_come=True)
         if limit is None:
-            self._total = self.reading.read
+            self._total = self.reading.scratch.count("SELECT count(*) FROM sessions WHERE lost = 0")
         under_way: set[asyncio.Task[None]] = set()
         batch: list[Client] = []
         sessions = 0
         for number, client_id in enumerate(self.reading.scratch.client_ids()):
             if limit is not None and number >= limit:
                 break
+            self.last = client_id
             batch.append(assemble(self.reading.scratch, client_id, run_id=self.run.id, as_of=self.run.options.as_of))
             sessions += len(batch[-1].live) + len(batch[-1].history)
             if len(batch) >= CLIENTS_A_BATCH or sessions >= SESSIONS_A_BATCH:
                 under_way.add(asyncio.create_task(self._batch(batch)))
                 batch, sessions = [], 0
-                await self._throttle()
+                await self.pace.keep(self._done)
                 while len(under_way) >= _IN_FLIGHT:
                     under_way = await self._wait(under_way)
         if batch:
@@ -126,13 +128,6 @@ class Writer:
             self.run.counts = {**self.run.counts, **self.written.counts}
             await Runs(self.store).save(self.run)
         return waiting
-
-    async def _throttle(self) -> None:
-        """--rate: no more sessions a second than that."""
-        if self.rate:
-            ahead = self._done / self.rate - (time.monotonic() - self._started)
-            if ahead > 0:
-                await asyncio.sleep(ahead)
 
     async def _batch(self, clients: Sequence[Client]) -> None:
         self._done += sum(len(client.sessions) for client in clients)
@@ -390,6 +385,7 @@ class Writer:
             "abandonedClaims": {"$ne": session["claimId"]},
         }
         if await self.store.update("take over", "bookings", guard, stages):
+            await change_seat(self.store, old, session, client.id)
             await claims.project(self.store, session, client.id)
             if "expertId" in old:
                 await claims.release(self.store, old["expertId"], old["claimId"])

@@ -132,3 +132,37 @@ def test_the_help_names_every_default(command: str, capsys: pytest.CaptureFixtur
 
     text = capsys.readouterr().out
     assert all(default in text for default in ("Asia/Kolkata", "INR", "now."))
+
+
+@pytest.mark.parametrize("command", ["plan", "apply", "verify"])
+def test_an_empty_source_is_said_to_be_one(
+    command: str, dump: str, uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "bookings.ndjson"
+    empty.write_text("")
+    called("apply", "--source", dump, "--target", uri, "--as-of", WHEN, "--yes", "--run", "one")
+    given = {"plan": [], "apply": ["--target", uri, "--yes"], "verify": ["--target", uri, "--run", "one"]}[command]
+
+    code = called(command, "--source", str(empty), *given)
+    with MongoClient[dict[str, object]](uri) as client:
+        client.drop_database(client.get_default_database().name)
+
+    assert code == 2
+    assert "holds no documents" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("plan", "--html", "FILE"), ("plan", "--json", "FILE"), ("verify", "--json", "FILE"), ("export", "FILE")],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_read(
+    arguments: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(tmp_path / "missing" / "plan.ndjson")
+    source = () if arguments[0] == "export" else ("--source", str(tmp_path / "nowhere"))
+
+    code = called(*(file if argument == "FILE" else argument for argument in arguments), *source)
+
+    shown = capsys.readouterr().err
+    assert (code, shown.count("\n")) == (2, 1)
+    assert f"there is no folder {tmp_path / 'missing'}" in shown
