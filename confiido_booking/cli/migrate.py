@@ -89,12 +89,12 @@ def plan(
     html_file: Annotated[Path | None, typer.Option("--html", help="Write the plan as one HTML page.")] = None,
 ) -> None:
     """Read everything, write nothing: what would become of each record, and what a person should look at."""
+    _writable("--json", json_file)
+    _writable("--html", html_file)
     options = _options(
         profile, timezone, currency, dollar, expert, stale_pending, missing_price, as_of, set_, client, limit
     )
     opened, mapped = _opened(source, _in_place(source, target)), _profile(profile, set_)
-    _writable("--json", json_file)
-    _writable("--html", html_file)
     with _watched("Planning") as watch:
         made = make_plan(opened, mapped, options, progress=watch)
     if not made.read:
