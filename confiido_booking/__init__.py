@@ -4,6 +4,9 @@
 """
 
 from confiido_booking.actors import Actor, Role
+from confiido_booking.billing.models import Invoice, InvoiceStatus, Party
+from confiido_booking.billing.reading import InvoiceFilter, InvoicePage, Statement
+from confiido_booking.billing.rules import LineWish, TaxWish
 from confiido_booking.bookings.models import AddOn, Booking, CancellationPolicy, CancellationTier, Quote, Session
 from confiido_booking.bookings.reading import SessionFilter, SessionPage
 from confiido_booking.bookings.statuses import Medium, PaymentStatus, SessionStatus
@@ -28,6 +31,10 @@ from confiido_booking.errors import (
 )
 from confiido_booking.experts.models import Expert, SessionType
 from confiido_booking.experts.service import ExpertInput, SessionTypeInput
+from confiido_booking.ledger.models import Entry
+from confiido_booking.ledger.paying import Paid
+from confiido_booking.reviews.models import Review
+from confiido_booking.reviews.service import ReviewPage
 from confiido_booking.settings import Settings
 
 __all__ = [
@@ -42,17 +49,27 @@ __all__ = [
     "ClientRef",
     "Confiido",
     "Conflict",
+    "Entry",
     "Expert",
     "ExpertInput",
     "Invalid",
+    "Invoice",
+    "InvoiceFilter",
+    "InvoicePage",
+    "InvoiceStatus",
+    "LineWish",
     "Medium",
     "NotAllowed",
     "NotAuthenticated",
     "NotFound",
+    "Paid",
+    "Party",
     "PaymentNotVerified",
     "PaymentStatus",
     "PreconditionFailed",
     "Quote",
+    "Review",
+    "ReviewPage",
     "Role",
     "Service",
     "ServiceInput",
@@ -66,6 +83,8 @@ __all__ = [
     "SessionTypeInput",
     "Settings",
     "SlotTaken",
+    "Statement",
+    "TaxWish",
     "TransitionRefused",
     "Unavailable",
     "View",
