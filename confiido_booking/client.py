@@ -21,6 +21,9 @@ from confiido_booking.bookings.archive import Archive
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.models import Booking
 from confiido_booking.bookings.service import Bookings
+from confiido_booking.calendar.feeds import COLLECTION as FEEDS
+from confiido_booking.calendar.feeds import INDEXES as FEED_INDEXES
+from confiido_booking.calendar.feeds import Feeds
 from confiido_booking.calendar.models import Calendar, ServiceSession
 from confiido_booking.calendar.service import Calendars
 from confiido_booking.catalog.models import Service
@@ -76,6 +79,7 @@ OTHER_INDEXES = {
     PROVIDER_EVENTS: PROVIDER_EVENT_INDEXES,
     COMMUNICATIONS: MESSAGE_INDEXES,
     ATTENDANCE: ATTENDANCE_INDEXES,
+    FEEDS: FEED_INDEXES,
 }
 DEFAULT_DATABASE = "confiido"
 
@@ -98,6 +102,7 @@ class Confiido:
     catalog: Catalog
     workshops: Workshops
     attendance: Attendance
+    feeds: Feeds
     orders: Orders
     factory: BookingFactory
     ledger: Ledger
@@ -205,6 +210,7 @@ class Confiido:
             catalog=catalog,
             workshops=Workshops(context, catalog),
             attendance=attendance,
+            feeds=Feeds(context),
             orders=orders,
             factory=BookingFactory(orders),
             ledger=ledger,

@@ -242,6 +242,10 @@ ROWS = [
         path="/api/v1/services/{service}/completion?client_id={ada}"),
     Row("POST /api/webhooks/livekit", (503,) * 6, {}, nobody=503),
     # Calendar
+    Row("POST /api/v1/calendar/feed", (201, 201, 201, 201, 403, 403)),
+    Row("DELETE /api/v1/calendar/feed", (404, 404, 404, 404, 403, 403)),
+    Row("GET /api/feeds/{secret}.ics", (404,) * 6, path="/api/feeds/guessed.ics", nobody=404),
+    Row("GET /api/v1/service-sessions/{id}.ics", ANYBODY, path=f"{EVENT}.ics"),
     Row("GET /api/v1/calendar", ANYBODY),
     # Orders
     Row(
