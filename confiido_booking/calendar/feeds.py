@@ -117,7 +117,7 @@ def _hash(secret: str) -> str:
 
 def _is_shown(entry: Raw) -> bool:
     if entry["visibility"] == "public":
-        return entry["status"] != "draft"
+        return bool(entry["status"] != "draft")
     return (entry.get("listing") or {}).get("status") in ("pending", "confirmed", "completed", "no-show", "cancelled")
 
 
