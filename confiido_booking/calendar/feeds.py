@@ -17,7 +17,6 @@ from pymongo import ASCENDING, IndexModel
 from confiido_booking.actors import Actor, Role
 from confiido_booking.bookings.context import Context
 from confiido_booking.bookings.rules import status_now
-from confiido_booking.calendar import ics
 from confiido_booking.database.store import Document
 from confiido_booking.errors import NotAllowed, NotFound
 from confiido_booking.workshops import commanding, rules
@@ -74,6 +73,8 @@ class Feeds:
         Raises:
             NotFound: ``service_session_not_found``, or a draft without a time.
         """
+        from confiido_booking.calendar import ics  # as below: who writes no calendar does not load what writes it
+
         asks = await self.context.experts.identify(actor)
         event = await commanding.read(self.context, event_id)
         if not rules.sees(event, asks) or not ics.has_time(event):
@@ -86,6 +87,8 @@ class Feeds:
         return ics.file([ics.event(_session(shown), now=self.context.clock(), with_link=False)])
 
     async def _of(self, owner: Actor) -> Feed:
+        from confiido_booking.calendar import ics
+
         now = self.context.clock()
         whose: Document = {"listing.clientId": owner.id, "visibility": {"$in": ["private", "seat"]}}
         if owner.role is Role.EXPERT:
