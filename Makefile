@@ -25,6 +25,7 @@ bench: .venv/ready-to-test
 	.venv/bin/python -m bench $(ARGS)
 	.venv/bin/python -m bench.migration $(if $(ARGS),,--write)
 	.venv/bin/python -m bench.webhooks $(if $(ARGS),,--write)
+	.venv/bin/python -m bench.workflow $(if $(ARGS),,--write)
 
 acceptance: .venv/ready-to-test
 	.venv/bin/python -m bench.migration_acceptance $(ARGS)

@@ -45,6 +45,7 @@ SECTIONS = (
     "## Migration",
     "## A migration killed three times",
     "## Webhooks of payment providers",
+    "## From a request to a paid invoice",
 )  # written by commands of their own
 
 
