@@ -55,7 +55,7 @@ async def read_file(caller: Asking, event_id: EventId) -> Response:
 @public.get(
     "/{secret}.ics",
     response_class=Response,
-    responses=refusals(404, 429, 500, 503) | _FILE | _UNCHANGED,
+    responses=refusals(404, 422, 429, 500, 503) | _FILE | _UNCHANGED,
     summary="What the owner of the address sees",
 )
 async def read_feed(request: Request, secret: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:

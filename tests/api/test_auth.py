@@ -231,6 +231,8 @@ async def test_nobody_gets_the_frontends_sentence(http: httpx.AsyncClient) -> No
 PUBLIC = {
     ("POST", "/api/webhooks/razorpay"),  # signed
     ("POST", "/api/webhooks/stripe"),
+    ("POST", "/api/webhooks/livekit"),
+    ("GET", "/api/feeds/{secret}.ics"),  # the address is the secret
     ("GET", "/api/reviews/expert/{id}"),
     ("GET", "/api/v1/services"),
     ("GET", "/api/v1/services/{id}"),
