@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fpdf import FPDF, FontFace
 from fpdf.enums import Align, TableBordersLayout, XPos, YPos
+from fpdf.fonts import TTFFont
 
 from confiido_booking import times
 from confiido_booking.billing.drafting import seller
@@ -32,8 +33,11 @@ _SUMS_AT = 110  # mm from the left, where the totals begin
 def render(statement: Statement, settings: Settings) -> bytes:
     """The document as PDF, A4. What is paid and outstanding is of now; all else as it was issued."""
     page = _Page(statement, settings)
-    page.draw()
-    return bytes(page.output())
+    try:
+        page.draw()
+        return bytes(page.output())
+    finally:
+        page.close_fonts()
 
 
 def percent(rate: Decimal) -> str:
@@ -74,6 +78,12 @@ class _Page(FPDF):
         name = f"{self.seller.name or ''}  ·  {self.title_} {self.invoice.number or 'draft'}"
         self.cell(_WIDTH / 2, 5, name)
         self.cell(_WIDTH / 2, 5, f"{self.page_no()} / {{nb}}", align=Align.R)
+
+    def close_fonts(self) -> None:
+        """fpdf2 leaves the files of its fonts open."""
+        for font in self.fonts.values():
+            if isinstance(font, TTFFont):
+                font.ttfont.close()
 
     def draw(self) -> None:
         self.add_page()

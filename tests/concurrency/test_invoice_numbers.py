@@ -20,7 +20,7 @@ from tests.builders import MONDAY, Clock, a_client, an_admin, make_expert
 from tests.processes import Process, outcome, processes
 
 ADMIN = an_admin()
-MOST_COMMANDS = 40
+MOST_COMMANDS = 80
 _hours = count(1)
 
 
