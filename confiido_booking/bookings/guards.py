@@ -183,9 +183,10 @@ def change(
     expressions: Mapping[str, Expression] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Pipeline:
-    """Change one session. ``fields`` are values, ``expressions`` pipeline expressions over ``$$s``, the session;
-    ``facts`` go into its history."""
-    literal: dict[str, Any] = {"updatedTime": command.now, **(fields or {})}
+    """Change one session. ``fields`` are values, None where there is to be none any more (SPEC 2: never null);
+    ``expressions`` pipeline expressions over ``$$s``, the session; ``facts`` go into its history."""
+    given: dict[str, Any] = {"updatedTime": command.now, **(fields or {})}
+    literal = {name: value for name, value in given.items() if value is not None}
     if to is not None:
         literal["status"] = to
     moved = {"from": "$$s.status"} | ({"to": expressions["status"]} if expressions and "status" in expressions else {})
@@ -193,7 +194,7 @@ def change(
     history = {"$concatArrays": [{"$ifNull": ["$$s.history", []]}, [entry]]}
     changed = {
         "$mergeObjects": [
-            "$$s",
+            _without(sorted(given.keys() - literal.keys())),
             {"$literal": literal},
             {
                 "version": {"$add": [{"$ifNull": ["$$s.version", 0]}, 1]},
@@ -211,6 +212,14 @@ def change(
         *own,
         *totals.stages(),
     ]
+
+
+def _without(names: list[str]) -> Expression:
+    """``$$s`` without these fields."""
+    if not names:
+        return "$$s"
+    stays = {"$eq": [{"$in": ["$$f.k", names]}, False]}
+    return {"$arrayToObject": {"$filter": {"input": {"$objectToArray": "$$s"}, "as": "f", "cond": stays}}}
 
 
 # SPEC L2: a booking's currency is that of its first session, while that one is here to be asked.

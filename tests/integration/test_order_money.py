@@ -128,6 +128,7 @@ async def test_a_paid_package_has_drafts_that_stay_and_what_costs_nothing_in_it_
 
     left = await confiido.orders.get(bought.id, actor=ADMIN)
     assert left.status == "paid"
+    assert not any("timeoutAt" in session for session in left.raw_sessions)
     assert [(s.status, s.payment_status, s.price) for s in left.sessions] == [
         ("draft", "paid", 500),
         ("draft", "not_required", 0),
